@@ -9,6 +9,19 @@ from accord.record.outcome import Done, End, Outcome, Partial, Reconnect, Reject
 from accord.record.types import Field, Object, Type, name_of
 
 __all__ = [
-    "Cursor", "Done", "End", "Entity", "Field", "Message", "Object", "Outcome", "Partial", "Reconnect", "Reject", "Retry",
-    "Rule", "Type", "name_of",
+    "Cursor",
+    "Done",
+    "End",
+    "Entity",
+    "Field",
+    "Message",
+    "Object",
+    "Outcome",
+    "Partial",
+    "Reconnect",
+    "Reject",
+    "Retry",
+    "Rule",
+    "Type",
+    "name_of",
 ]

@@ -62,7 +62,9 @@ class Object(msgspec.Struct, frozen=True, tag="object"):
     fields: dict[str, Field]
 
 
-Type: TypeAlias = String | Boolean | Integer | Decimal | Float | Date | DateTime | Duration | Enum | Json | List | Object
+Type: TypeAlias = (
+    String | Boolean | Integer | Decimal | Float | Date | DateTime | Duration | Enum | Json | List | Object
+)
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):

@@ -137,7 +137,12 @@ def parse_yaml(text: str, name: str, faults: Faults) -> Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(name, mark.line + 1 if mark else 0)
-        faults.add("settings.yaml", place, f"This is not valid YAML: {error.problem or error.context}.", "Check indentation, quotes and colons near this line.")
+        faults.add(
+            "settings.yaml",
+            place,
+            f"This is not valid YAML: {error.problem or error.context}.",
+            "Check indentation, quotes and colons near this line.",
+        )
         return None
     except yaml.YAMLError as error:
         faults.add("settings.yaml", Place(name), f"This is not valid YAML: {error}.")
@@ -165,7 +170,12 @@ def _convert(node: Any, name: str, faults: Faults, depth: int) -> Node:
             continue
         key = str(key_node.value)
         if key in values:
-            faults.add("settings.duplicate-key", key_place, f"The key '{key}' stands here a second time (first on line {key_places[key].line}).", "Keep one of them.")
+            faults.add(
+                "settings.duplicate-key",
+                key_place,
+                f"The key '{key}' stands here a second time (first on line {key_places[key].line}).",
+                "Keep one of them.",
+            )
             continue
         key_places[key] = key_place
         values[key] = _convert(value_node, name, faults, depth + 1)
