@@ -1,0 +1,96 @@
+"""The HTTP client connectors are given: pyreqwest, one pool per system, foreign errors translated here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from pyreqwest import exceptions as foreign
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.response import Response
+
+from accord.sdk.http import BODY_SIZE_BYTES_MAX, HttpFailed, HttpRequest, HttpResponse
+
+TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 5.0
+IDLE_TIMEOUT_S = 50.0  # below the 60 s after which common load balancers drop idle connections
+STREAM_IDLE_TIMEOUT_S = 60.0
+
+
+class PooledHttpClient:
+    """Implements ``accord.sdk.http.HttpClient``. Create inside the running loop's process; close when done."""
+
+    def __init__(self, *, connections_max: int = 64, timeout_s: float = TIMEOUT_S) -> None:
+        self._client: Client = (
+            ClientBuilder()
+            .http1_only()
+            .follow_redirects(False)
+            .max_connections(connections_max)
+            .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT_S))
+            .pool_idle_timeout(timedelta(seconds=IDLE_TIMEOUT_S))
+            .pool_timeout(timedelta(seconds=timeout_s))
+            .timeout(timedelta(seconds=timeout_s))
+            .tcp_nodelay(True)
+            .user_agent("accord")
+            .build()
+        )
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        try:
+            builder = self._client.request(request.method, request.url)
+            if request.headers:
+                builder = builder.headers(dict(request.headers))
+            if request.body:
+                builder = builder.body_bytes(request.body)
+            if request.timeout_s is not None:
+                builder = builder.timeout(timedelta(seconds=request.timeout_s))
+            response = await builder.build().send()
+            _refuse_large(response)
+            body = bytes(await response.bytes())
+            return HttpResponse(status=response.status, headers=dict(response.headers.items()), body=body)
+        except (foreign.PyreqwestError, ValueError) as error:
+            raise _translated(error) from error
+
+    async def stream(self, request: HttpRequest) -> AsyncIterator[bytes]:
+        timeout_s = request.timeout_s if request.timeout_s is not None else 24 * 3600.0
+        try:
+            builder = self._client.request(request.method, request.url).headers(dict(request.headers))
+            if request.body:
+                builder = builder.body_bytes(request.body)
+            async with builder.timeout(timedelta(seconds=timeout_s)).build_streamed() as response:
+                if response.status >= 400:
+                    raise HttpFailed(f"the server answered {response.status}", kind="status", in_doubt=False)
+                while (chunk := await response.body_reader.read_chunk()) is not None:
+                    yield bytes(chunk)
+        except (foreign.PyreqwestError, ValueError) as error:
+            raise _translated(error) from error
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _refuse_large(response: Response) -> None:
+    length = response.get_header("content-length")
+    if length is not None and length.isdigit() and int(length) > BODY_SIZE_BYTES_MAX:
+        raise HttpFailed(f"the answer is larger than {BODY_SIZE_BYTES_MAX} bytes", kind="too-large", in_doubt=True)
+
+
+def _translated(error: Exception) -> HttpFailed:
+    """In doubt unless proven otherwise: the library calls a connection closed after the request was sent a ConnectError,
+    and any total timeout a ConnectTimeoutError, so only the causes it lists tell whether the request left this process."""
+    match error:
+        case foreign.PoolTimeoutError():
+            return HttpFailed("no free connection to the system in time", kind="connect", in_doubt=False)
+        case foreign.BuilderError() | ValueError():
+            return HttpFailed(f"the request cannot be built: {error}", kind="invalid", in_doubt=False)
+    causes = _causes(error)
+    if "client error (Connect)" in causes:
+        return HttpFailed("the system cannot be reached: " + causes.rpartition("; ")[2], kind="connect", in_doubt=False)
+    if isinstance(error, foreign.RequestTimeoutError):
+        return HttpFailed("no answer in time", kind="timeout", in_doubt=True)
+    return HttpFailed("the connection broke before the whole answer had come", kind="reset", in_doubt=True)
+
+
+def _causes(error: Exception) -> str:
+    details = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], dict) else {}
+    return "; ".join(str(cause.get("message", "")) for cause in details.get("causes") or ())
