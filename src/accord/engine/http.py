@@ -45,9 +45,7 @@ class PooledHttpClient:
             if request.timeout_s is not None:
                 builder = builder.timeout(timedelta(seconds=request.timeout_s))
             response = await builder.build().send()
-            _refuse_large(response)
-            body = bytes(await response.bytes())
-            return HttpResponse(status=response.status, headers=dict(response.headers.items()), body=body)
+            return HttpResponse(status=response.status, headers=_headers(response), body=await _bounded_body(response))
         except (foreign.PyreqwestError, ValueError) as error:
             raise _translated(error) from error
 
@@ -69,10 +67,25 @@ class PooledHttpClient:
         await self._client.close()
 
 
-def _refuse_large(response: Response) -> None:
+async def _bounded_body(response: Response) -> bytes:
     length = response.get_header("content-length")
-    if length is not None and length.isdigit() and int(length) > BODY_SIZE_BYTES_MAX:
-        raise HttpFailed(f"the answer is larger than {BODY_SIZE_BYTES_MAX} bytes", kind="too-large", in_doubt=True)
+    if length is not None and length.isdigit() and int(length) <= BODY_SIZE_BYTES_MAX:
+        return bytes(await response.bytes())
+    chunks: list[bytes] = []
+    size_bytes = 0
+    while (chunk := await response.body_reader.read_chunk()) is not None:
+        size_bytes += len(chunk)
+        if size_bytes > BODY_SIZE_BYTES_MAX:
+            raise HttpFailed(f"the answer is larger than {BODY_SIZE_BYTES_MAX} bytes", kind="too-large", in_doubt=True)
+        chunks.append(bytes(chunk))
+    return b"".join(chunks)
+
+
+def _headers(response: Response) -> dict[str, str]:
+    headers = response.headers
+    if len(headers) == headers.keys_len():
+        return dict(headers.items())
+    return {name: ", ".join(headers.getall(name)) for name in headers.keys()}  # noqa: SIM118 (a HeaderMap is no dict)
 
 
 def _translated(error: Exception) -> HttpFailed:

@@ -1,0 +1,131 @@
+"""The events. Each is a frozen value with a fixed name; its level says what an operator must do:
+
+``error`` act now · ``warning`` act soon, it may heal by itself · ``info`` worth knowing · ``debug`` for the curious.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import ClassVar
+
+import msgspec
+
+
+class Level(enum.IntEnum):
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields hold names, numbers and masked reasons only; never payloads or secrets."""
+
+    name: ClassVar[str] = "event"
+    level: ClassVar[Level] = Level.INFO
+
+
+class EngineReady(Event):
+    name = "engine.ready"
+    address: str
+    flows: int
+    systems: int
+    open_messages: int
+
+
+class EngineStopping(Event):
+    name = "engine.stopping"
+    in_flight: int
+
+
+class EngineStopped(Event):
+    name = "engine.stopped"
+    open_messages: int
+
+
+class MessageDead(Event):
+    name = "message.dead"
+    level = Level.WARNING
+    flow: str
+    message: str
+    step: str
+    code: str
+    reason: str
+
+
+class FlowNote(Event):
+    """A `log` step."""
+
+    name = "flow.note"
+    flow: str
+    message: str
+    text: str
+
+
+class FlowWarning(FlowNote):
+    name = "flow.warning"
+    level = Level.WARNING
+
+
+class FlowDefect(Event):
+    """A step or connector raised something it must not: a defect to report."""
+
+    name = "flow.defect"
+    level = Level.ERROR
+    flow: str
+    message: str
+    step: str
+    error: str
+
+
+class SystemSick(Event):
+    name = "system.sick"
+    level = Level.WARNING
+    system: str
+    reason: str
+    retry_in_s: float
+
+
+class SystemWell(Event):
+    name = "system.well"
+    system: str
+
+
+class SystemThrottled(Event):
+    name = "system.throttled"
+    system: str
+    for_s: float
+
+
+class HookRefused(Event):
+    name = "hook.refused"
+    level = Level.WARNING
+    system: str
+    status: int
+    reason: str
+
+
+class ReadStopped(Event):
+    """A poll or file read stopped before its end; it is repeated."""
+
+    name = "read.stopped"
+    level = Level.WARNING
+    flow: str
+    entity: str
+    reason: str
+    retry_in_s: float
+
+
+class JournalRefused(Event):
+    """The journal could not commit (disk full, I/O error): nothing of the group was accepted."""
+
+    name = "journal.refused"
+    level = Level.ERROR
+    reason: str
+
+
+class SubscriptionFailed(Event):
+    name = "subscription.failed"
+    level = Level.WARNING
+    system: str
+    reason: str
