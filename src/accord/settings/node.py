@@ -15,8 +15,9 @@ from typing import Any, TypeAlias
 import yaml
 
 from accord.errors import NOWHERE, Faults, Place
+from accord.settings.secret import Secret
 
-Scalar: TypeAlias = str | int | bool | Decimal | None
+Scalar: TypeAlias = str | int | bool | Decimal | Secret | None
 YAML_SIZE_BYTES_MAX = 5_000_000
 DEPTH_MAX = 60
 
@@ -103,6 +104,8 @@ class Node:
                 return f"the boolean {str(self.value).lower()}"
             case str():
                 return f"the text '{self.value[:60]}'"
+            case Secret():
+                return "a secret"
             case _:
                 return f"the number {self.value}"
 

@@ -1,0 +1,440 @@
+"""Nodes into typed settings, every fault at once.
+
+A type is a msgspec Struct or anything a Struct's field may hold (see ``decode``). Rules that differ from a plain JSON decoder:
+
+* a key the Struct does not know is a fault with a suggestion, never ignored;
+* nothing is converted silently: the number 7 is not the text '7', 1.0 is not a whole number, yes is not true;
+* an empty value (``steps:``) is an empty mapping or list where one is expected;
+* a field of type Place is filled with the place of its mapping and cannot be written;
+* a field ``from_``, ``as_``, ``with_`` is written ``from``, ``as``, ``with``.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import datetime as dt
+import enum
+import functools
+import operator
+import re
+import types
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
+
+import msgspec
+
+from accord.errors import Faults, Place, did_you_mean
+from accord.settings.durations import DURATION_EXAMPLE, SIZE_EXAMPLE, parse_duration, parse_size
+from accord.settings.node import Node
+from accord.settings.secret import Secret
+
+T = TypeVar("T")
+
+_BYTES = "bytes"
+Size = Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"x-unit": _BYTES})]
+"""A number of bytes, written ``10MB``."""
+
+_SEQUENCES = (list, tuple, set, frozenset, collections.abc.Sequence)
+_MAPPINGS = (dict, collections.abc.Mapping)
+
+
+class _Bad:
+    """Stands for a value that could not be read; its faults are already recorded."""
+
+
+_BAD = _Bad()
+
+
+class SettingField(msgspec.Struct, frozen=True):
+    """One key of a Struct as it is written in YAML."""
+
+    key: str
+    name: str
+    type: Any
+    is_required: bool
+    default: Any = msgspec.NODEFAULT
+
+
+def decode(node: Node | None, type: type[T], faults: Faults, *, what: str = "") -> T | None:
+    """``node`` as a value of ``type``, or None with every fault recorded; never raises for what the user wrote.
+
+    ``type``: Struct (nested, or a union of tagged Structs), str, int, bool, Decimal, float, Literal, Enum, list, tuple, set,
+    dict[str, T], unions, Secret, timedelta (``10m``), date, datetime, Size (``10MB``), Node (passes through), Any (plain data),
+    each with msgspec Meta constraints. A ValueError of a Struct's ``__post_init__`` becomes a fault of its mapping; when its
+    text starts with a key in backticks, of that key. ``what`` names the whole in messages: "the settings of 'shop'".
+
+    A node that is None was not readable (``read_yaml`` has said why): the result is None without a further fault.
+    """
+    if node is None:
+        return None
+    value = _Reader(faults, what or "this file").read(node, type, "")
+    return None if value is _BAD else cast(T, value)
+
+
+@functools.cache
+def setting_fields(struct: type[msgspec.Struct]) -> tuple[SettingField, ...]:
+    """The keys of a Struct as written in YAML, without its Place fields."""
+    found = []
+    for info in msgspec.structs.fields(struct):
+        if info.type is Place:
+            continue
+        key = info.encode_name
+        if key == info.name:
+            key = key.rstrip("_")
+        default = info.default_factory() if info.default_factory is not msgspec.NODEFAULT else info.default
+        found.append(SettingField(key, info.name, info.type, info.required, default))
+    return tuple(found)
+
+
+@functools.cache
+def _place_fields(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(info.name for info in msgspec.structs.fields(struct) if info.type is Place)
+
+
+def is_struct(type_: Any) -> bool:
+    return isinstance(type_, type) and issubclass(type_, msgspec.Struct)
+
+
+def is_union(type_: Any) -> bool:
+    return get_origin(type_) in (Union, types.UnionType)
+
+
+def split_annotated(type_: Any) -> tuple[Any, list[msgspec.Meta]]:
+    """``Annotated[int, Meta(ge=1)]`` to int and its constraints."""
+    if get_origin(type_) is Annotated:
+        inner, *extras = get_args(type_)
+        return inner, [extra for extra in extras if isinstance(extra, msgspec.Meta)]
+    return type_, []
+
+
+def is_size(metas: list[msgspec.Meta]) -> bool:
+    return any((meta.extra_json_schema or {}).get("x-unit") == _BYTES for meta in metas)
+
+
+class _Reader:
+    def __init__(self, faults: Faults, what: str) -> None:
+        self.faults = faults
+        self.what = what
+
+    def name(self, path: str) -> str:
+        return f"`{path}`" if path else self.what
+
+    def wrong(self, node: Node, path: str, expected: str, mend: str = "", *, shown: str = "") -> _Bad:
+        what = f"{self.name(path)} must be {expected}, this is {shown or node.describe()}."
+        self.faults.add("settings.wrong-type", node.place, what[0].upper() + what[1:], mend)
+        return _BAD
+
+    def read(self, node: Node, type_: Any, path: str) -> Any:
+        type_, metas = split_annotated(type_)
+        if type_ is Node:
+            return node
+        if isinstance(node.value, Secret):
+            return self.secret(node, type_, path)
+        if is_union(type_):
+            value = self.union(node, get_args(type_), path)
+        elif type_ is Any or type_ is object:
+            value = self.anything(node, path)
+        elif is_struct(type_):
+            value = self.struct(node, type_, path)
+        elif get_origin(type_) in _SEQUENCES or type_ in _SEQUENCES:
+            value = self.sequence(node, type_, path)
+        elif get_origin(type_) in _MAPPINGS or type_ in _MAPPINGS:
+            value = self.mapping(node, type_, path)
+        elif is_size(metas):
+            value = self.size(node, path)
+        else:
+            value = self.scalar(node, type_, path)
+        return value if value is _BAD else self.constrain(node, value, metas, path)
+
+    def secret(self, node: Node, type_: Any, path: str) -> Any:
+        members = get_args(type_) if is_union(type_) else (type_,)
+        if Secret in members:
+            return node.value
+        self.faults.add(
+            "settings.secret-misplaced",
+            node.place,
+            f"{self.name(path)} takes no secret: its value is shown in pages and messages.",
+            "Write the value itself, or ${env:NAME}.",
+        )
+        return _BAD
+
+    def anything(self, node: Node, path: str) -> Any:
+        return self.secret(node, Any, path) if _holds_secret(node) else node.plain()
+
+    def struct(self, node: Node, type_: Any, path: str) -> Any:
+        if not node.is_map and node.value is not None:
+            return self.wrong(node, path, "a mapping (key: value)")
+        fields = setting_fields(type_)
+        known = {field.key: field for field in fields}
+        tag_field, tag = type_.__struct_config__.tag_field, type_.__struct_config__.tag
+        good = True
+        for key, _child in node.items():
+            if key not in known and not (key == tag_field and tag):
+                self.unknown_key(node, key, known, path)
+                good = False
+        given: dict[str, Any] = dict.fromkeys(_place_fields(type_), node.place)
+        for key, field in known.items():
+            child = node.get(key)
+            if child is not None:
+                given[field.name] = self.read(child, field.type, f"{path}.{key}" if path else key)
+                good = good and given[field.name] is not _BAD
+            elif field.is_required:
+                self.missing(node, field, path)
+                good = False
+        if not good:
+            return _BAD
+        try:
+            return type_(**given)
+        except ValueError as error:
+            return self.invalid(node, str(error))
+
+    def unknown_key(self, node: Node, key: str, known: collections.abc.Iterable[str], path: str) -> None:
+        self.faults.add(
+            "settings.unknown-key",
+            node.place_of(key),
+            f"Unknown key `{key}` in {self.name(path)}.",
+            did_you_mean(key, known),
+        )
+
+    def missing(self, node: Node, field: SettingField, path: str) -> None:
+        self.faults.add(
+            "settings.missing-key",
+            node.place,
+            f"The key `{field.key}` is missing in {self.name(path)}.",
+            f"It must be {describe_type(field.type)}.",
+        )
+
+    def invalid(self, node: Node, sentence: str) -> _Bad:
+        key = re.match(r"`(\w+)`", sentence)
+        place = node.place_of(key[1]) if key else node.place
+        self.faults.add("settings.invalid", place, sentence[:1].upper() + sentence[1:].rstrip(".") + ".")
+        return _BAD
+
+    def sequence(self, node: Node, type_: Any, path: str) -> Any:
+        kind = get_origin(type_) or type_
+        arguments = get_args(type_)
+        if not node.is_list and node.value is not None:
+            item = describe_type(arguments[0]) if arguments else ""
+            mend = "Write each item on a line of its own that starts with '- '."
+            return self.wrong(node, path, f"a list, each item {item}" if item else "a list", mend)
+        elements = node.elements()
+        if kind is tuple and arguments and arguments[-1] is not Ellipsis:
+            if len(elements) != len(arguments):
+                return self.wrong(node, path, f"a list of {len(arguments)}", shown=f"a list of {len(elements)}")
+            types_: list[Any] = list(arguments)
+        else:
+            types_ = [arguments[0] if arguments else Any] * len(elements)
+        values = [
+            self.read(child, each, f"{path}[{i}]") for i, (child, each) in enumerate(zip(elements, types_, strict=True))
+        ]
+        if any(value is _BAD for value in values):
+            return _BAD
+        return list(values) if kind in (list, collections.abc.Sequence) else kind(values)
+
+    def mapping(self, node: Node, type_: Any, path: str) -> Any:
+        if not node.is_map and node.value is not None:
+            return self.wrong(node, path, "a mapping (key: value)")
+        arguments = get_args(type_)
+        of = arguments[1] if arguments else Any
+        values = {key: self.read(child, of, f"{path}.{key}" if path else key) for key, child in node.items()}
+        return _BAD if any(value is _BAD for value in values.values()) else values
+
+    def size(self, node: Node, path: str) -> Any:
+        if not isinstance(node.value, str):
+            return self.wrong(node, path, f"a size with its unit, like {SIZE_EXAMPLE}")
+        try:
+            return parse_size(node.value)
+        except ValueError:
+            return self.wrong(node, path, f"a size with its unit, like {SIZE_EXAMPLE}")
+
+    def scalar(self, node: Node, type_: Any, path: str) -> Any:
+        if type_ is Secret:
+            self.faults.add(
+                "settings.secret-open",
+                node.place,
+                f"{self.name(path)} is a secret and stands here openly.",
+                "Write ${secret:NAME} here and store the value with `accord secret set NAME`.",
+            )
+            return _BAD
+        if get_origin(type_) is Literal or (isinstance(type_, type) and issubclass(type_, enum.Enum)):
+            return self.choice(node, type_, path)
+        value = _scalar(node.value, type_)
+        if value is not _BAD:
+            return value
+        mend = ""
+        if type_ is str and node.is_scalar and node.value is not None:
+            mend = "Put it in quotes if it is meant as text."
+        elif type_ is bool and isinstance(node.value, str):
+            mend = "Write true or false."
+        return self.wrong(node, path, describe_type(type_), mend)
+
+    def choice(self, node: Node, type_: Any, path: str) -> Any:
+        if get_origin(type_) is Literal:
+            choices = {value: value for value in get_args(type_)}
+        else:
+            choices = {member.value: member for member in type_}
+        value = node.value
+        if not isinstance(value, dict | list) and value in choices and type(value) in {type(c) for c in choices}:
+            return choices[value]
+        mend = did_you_mean(value, [str(c) for c in choices]) if isinstance(value, str) else ""
+        return self.wrong(node, path, describe_type(type_), mend if mend.startswith("Did") else "")
+
+    def union(self, node: Node, members: tuple[Any, ...], path: str) -> Any:
+        """The member whose shape fits, so that its faults are told; several of one shape: the first that reads without fault."""
+        if node.value is None and type(None) in members:
+            return None
+        fitting = [m for m in members if m is not type(None) and m is not Secret and _has_shape(node, m)]
+        structs = [m for m in fitting if is_struct(m)]
+        if len(structs) > 1 and (chosen := _by_tag(node, structs)) is not None:
+            fitting = [chosen]
+        if len(fitting) == 1 and (not node.is_scalar or len(set(members) - {type(None)}) == 1):
+            return self.read(node, fitting[0], path)
+        for member in fitting:
+            tried = Faults()
+            value = _Reader(tried, self.what).read(node, member, path)
+            if value is not _BAD:
+                return value
+        expected = describe_type(Union[tuple(m for m in members if m is not type(None))])  # noqa: UP007
+        return self.wrong(node, path, expected, shown="written openly" if Secret in members else "")
+
+    def constrain(self, node: Node, value: Any, metas: list[msgspec.Meta], path: str) -> Any:
+        for meta in metas:
+            broken = _broken_constraint(value, meta)
+            if broken:
+                what = f"{self.name(path)} {broken}, this is {node.describe()}."
+                self.faults.add("settings.out-of-bounds", node.place, what[0].upper() + what[1:])
+                return _BAD
+        return value
+
+
+def _holds_secret(node: Node) -> bool:
+    if isinstance(node.value, Secret):
+        return True
+    return any(_holds_secret(n) for n in node.elements()) or any(_holds_secret(n) for _, n in node.items())
+
+
+def _scalar(value: Any, type_: Any) -> Any:
+    if type_ is str:
+        return value if isinstance(value, str) else _BAD
+    if type_ is bool:
+        return value if isinstance(value, bool) else _BAD
+    if type_ in (int, float, Decimal):
+        if isinstance(value, bool) or not isinstance(value, int if type_ is int else (int, Decimal)):
+            return _BAD
+        try:
+            return type_(value)
+        except OverflowError:
+            return _BAD
+    if type_ is type(None):
+        return None if value is None else _BAD
+    reader = _TEXT_READERS.get(type_)
+    if reader is None:
+        raise TypeError(f"settings cannot be of type {type_!r}")
+    if not isinstance(value, str):
+        return _BAD
+    try:
+        return reader(value)
+    except ValueError:
+        return _BAD
+
+
+def _instant(text: str) -> dt.datetime:
+    instant = dt.datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError("no zone")
+    return instant
+
+
+_TEXT_READERS: dict[Any, Callable[[str], Any]] = {
+    dt.timedelta: parse_duration,
+    dt.date: dt.date.fromisoformat,
+    dt.datetime: _instant,
+    dt.time: dt.time.fromisoformat,
+}
+
+
+def _has_shape(node: Node, type_: Any) -> bool:
+    type_, _ = split_annotated(type_)
+    origin = get_origin(type_) or type_
+    if type_ in (Any, Node, object):
+        return True
+    if is_struct(type_) or origin in _MAPPINGS:
+        return node.is_map
+    if origin in _SEQUENCES:
+        return node.is_list
+    return node.is_scalar
+
+
+def _by_tag(node: Node, structs: list[Any]) -> Any | None:
+    for struct in structs:
+        config = struct.__struct_config__
+        child = node.get(config.tag_field) if config.tag_field else None
+        if child is not None and child.value == config.tag:
+            return struct
+    return None
+
+
+_BOUNDS: dict[str, tuple[str, Callable[[Decimal, Decimal], bool]]] = {
+    "ge": ("must be at least", operator.ge),
+    "gt": ("must be more than", operator.gt),
+    "le": ("must be at most", operator.le),
+    "lt": ("must be less than", operator.lt),
+    "multiple_of": ("must be a multiple of", lambda value, step: value % step == 0),
+}
+
+
+def _broken_constraint(value: Any, meta: msgspec.Meta) -> str:
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        exact = Decimal(str(value))
+        for name, (words, holds) in _BOUNDS.items():
+            bound = getattr(meta, name)
+            if bound is not None and not holds(exact, Decimal(str(bound))):
+                return f"{words} {bound}"
+    if isinstance(value, collections.abc.Sized):
+        unit = "characters" if isinstance(value, str) else "entries"
+        if meta.min_length is not None and len(value) < meta.min_length:
+            return "must not be empty" if meta.min_length == 1 else f"must have at least {meta.min_length} {unit}"
+        if meta.max_length is not None and len(value) > meta.max_length:
+            return f"must have at most {meta.max_length} {unit}"
+    if meta.pattern is not None and isinstance(value, str) and not re.search(meta.pattern, value):
+        hint = (meta.extra_json_schema or {}).get("x-hint")
+        return f"must be {hint}" if hint else f"must match the pattern {meta.pattern}"
+    return ""
+
+
+_WORDS: dict[Any, str] = {
+    str: "text",
+    int: "a whole number",
+    bool: "true or false",
+    float: "a number",
+    Decimal: "a number",
+    type(None): "nothing",
+    Secret: "a secret reference ${secret:NAME}",
+    dt.timedelta: f"a duration like {DURATION_EXAMPLE}",
+    dt.date: "a day like 2026-01-31",
+    dt.datetime: "an instant with its zone, like 2026-01-31T09:00:00+01:00",
+    dt.time: "a time of day like 09:30",
+    Any: "any value",
+    Node: "any value",
+}
+
+
+def describe_type(type_: Any) -> str:
+    """What a type takes, in words: "a whole number", "one of a, b"."""
+    type_, metas = split_annotated(type_)
+    if is_size(metas):
+        return f"a size like {SIZE_EXAMPLE}"
+    if is_union(type_):
+        return " or ".join(dict.fromkeys(describe_type(m) for m in get_args(type_) if m is not type(None)))
+    if get_origin(type_) is Literal:
+        values: list[Any] = list(get_args(type_))
+    elif isinstance(type_, type) and issubclass(type_, enum.Enum):
+        values = [member.value for member in type_]
+    elif is_struct(type_) or (get_origin(type_) or type_) in _MAPPINGS:
+        return "a mapping"
+    elif (get_origin(type_) or type_) in _SEQUENCES:
+        return "a list"
+    else:
+        return _WORDS.get(type_, getattr(type_, "__name__", str(type_)))
+    return f"'{values[0]}'" if len(values) == 1 else "one of " + ", ".join(str(v) for v in values)
