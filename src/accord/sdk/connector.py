@@ -90,10 +90,18 @@ class CallItem(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Records read together (JSON-like plain data, exact numbers) and the position to resume after them."""
+    """Records read together (JSON-like plain data, exact numbers) and the position to resume after them.
+
+    ``event_ids``: the source's own id of each record, in order (``orders.csv@0:12``, key and version of a row), so that a
+    record read again is not accepted twice; empty when the source has none. ``name`` and ``is_last`` are for sources of
+    files: the file the records came from, and that nothing of it is left, so ``settled(entity, name)`` may follow.
+    """
 
     records: list[dict[str, Any]]
     position: Any  # JSON value; stored as the cursor once the page is accepted
+    event_ids: list[str] = []
+    name: str = ""
+    is_last: bool = False
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
