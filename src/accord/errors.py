@@ -149,3 +149,9 @@ class JournalError(AccordError):
     """The journal could not be opened, migrated or committed."""
 
     code = "journal.error"
+
+
+class JournalFull(JournalError):
+    """The disk is full: nothing of the group was kept, the journal stays usable, trying again later makes sense."""
+
+    code = "journal.full"
