@@ -1,0 +1,110 @@
+"""A compiled flow: what the engine runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+from accord.errors import NOWHERE, Place, Problem, RecordError
+from accord.flow.commands import Command, ErrorPolicy, Fetch, Finished, Running
+from accord.flow.effects import EffectInfo
+from accord.flow.keys import key_text
+from accord.flow.running import Frame, GivenUp, Run, Step, StepRejected, StopFlow, ask, run_steps
+from accord.flow.trigger import Trigger
+from accord.mapping.contract import Contract
+from accord.mapping.expression import Environment
+from accord.record import Done, Entity, Message, Reject
+from accord.sdk.http import encode_json
+from accord.settings.node import Node
+
+FETCH_HEADER = "accord-fetch"
+
+
+class Flow:
+    """One flow, compiled. Immutable after compile; safe to run for many messages at once.
+
+    ``version``: 16 hex digits over the declaration and what it uses. ``source``: full name of the entity it starts from
+    ('' for a schedule). ``effects``: every change it can make outside, with its guarantee. ``systems``: all systems it touches.
+    ``policy``: the flow's own; a command's policy, if set, goes before it. ``tests``: its declared tests, as nodes.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        summary: str,
+        version: str,
+        triggers: tuple[Trigger, ...],
+        policy: ErrorPolicy,
+        effects: tuple[EffectInfo, ...],
+        systems: frozenset[str],
+        has_respond: bool,
+        response_timeout_s: float,
+        source_entity: Entity | None,
+        contract: Contract,
+        key_of: Callable[[bytes, str], str],
+        steps: tuple[Step, ...],
+        tests: tuple[Node, ...] = (),
+        place: Place = NOWHERE,
+    ) -> None:
+        self.name = name
+        self.summary = summary
+        self.version = version
+        self.triggers = triggers
+        self.policy = policy
+        self.effects = effects
+        self.systems = systems
+        self.has_respond = has_respond
+        self.response_timeout_s = response_timeout_s
+        self.source_entity = source_entity
+        self.source = source_entity.name if source_entity else ""
+        self.tests = tests
+        self.place = place
+        self._contract = contract
+        self._key_of = key_of
+        self._steps = steps
+
+    def key_of(self, body: bytes, fallback: str) -> str:
+        """The ordering key of a record's JSON; ``fallback`` when the body does not give one. Never raises."""
+        return self._key_of(body, fallback)
+
+    def run(self, message: Message) -> Running:
+        """Runs the flow for one message. The generator raises StepRejected when the record is refused."""
+        run = Run(message, _environment(message))
+        try:
+            frame = yield from self._start(run)
+            yield from run_steps(self._steps, frame)
+        except StopFlow as stop:
+            return Finished(stopped=stop.reason)
+        return Finished(frame.record)
+
+    def undo(self, message: Message, done: Mapping[str, Done]) -> Running:
+        """Runs the ``undo:`` steps of the effects in ``done`` (by path), last first. Asks only what they and the way there need."""
+        run = Run(message, _environment(message), dict(done))
+        try:
+            frame = yield from self._start(run)
+            yield from run_steps(self._steps, frame)
+        except (StopFlow, GivenUp, StepRejected):
+            pass  # here the message was given up: all effects before it have left their undo
+        run.done = None
+        for step in reversed(run.undos):
+            yield from step()
+        return Finished()
+
+    def _start(self, run: Run) -> Generator[Command, Any, Frame]:
+        message = run.message
+        body = message.body
+        fetch = message.headers.get(FETCH_HEADER, "")
+        frame = Frame(run, {}, {})
+        if fetch and self.source_entity is not None:
+            answer = yield from ask(frame, Fetch(path="start.fetch", entity=self.source, key=fetch))
+            if isinstance(answer, Reject):
+                raise StepRejected("start.fetch", (Problem(answer.code, answer.path, answer.reason),))
+            body = encode_json(answer.result)
+        try:
+            frame.record = self._contract.decode(body)
+        except RecordError as error:
+            raise StepRejected("start", error.problems) from error
+        if self.source_entity is not None:
+            run.source_key = key_text(frame.record, self.source_entity.key)
+        return frame

@@ -1,0 +1,172 @@
+"""How a compiled flow runs: frames, the body of steps, effects and their undo.
+
+A run is a generator of commands (see ``flow.commands``). ``Run`` is what all frames of one message share; a ``Frame`` is the
+record and the names a list of steps sees. Records are never changed in place: a step replaces ``frame.record``.
+
+In undo mode (``Run.done`` is set) the same steps run again over the settled results; effects are answered from ``done``
+instead of being asked for, and the first effect that never happened ends its branch (``GivenUp``). What is collected on the
+way in ``Run.undos`` then runs in reverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+
+from accord.errors import AccordError, Problem, RecordError
+from accord.flow.commands import Call, Command, ErrorPolicy, Fetch, Mark, Note, Resolve, Respond, Wait, Write
+from accord.mapping.expression import Environment, Expression
+from accord.record import Done, Message, Reject
+
+Asking: TypeAlias = Generator[Command, Any, None]
+T = TypeVar("T")
+RESOLVE_ROUNDS_MAX = 50
+
+
+class StepRejected(AccordError):
+    """A step refused the message: ``step`` is its path, ``problems`` what is wrong (values masked). Becomes a dead letter."""
+
+    code = "flow.step-rejected"
+
+    def __init__(self, step: str, problems: tuple[Problem, ...]) -> None:
+        self.step = step
+        self.problems = problems
+        super().__init__(f"Step {step}: {RecordError(problems).what}", mend="Mend the record and replay it.")
+
+    @property
+    def problem(self) -> Problem:
+        """The first problem: what the dead letter shows in its line."""
+        return self.problems[0] if self.problems else Problem(self.code, "", self.what)
+
+
+class StopFlow(Exception):
+    """The message (or the item of a split) ends here quietly."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class GivenUp(Exception):
+    """Undo mode has come to an effect that never happened: nothing after it happened either."""
+
+
+class Run:
+    """What all frames of one message share."""
+
+    __slots__ = ("done", "environment", "message", "source_key", "undos")
+
+    def __init__(self, message: Message, environment: Environment, done: dict[str, Done] | None = None) -> None:
+        self.message = message
+        self.environment = environment
+        self.source_key = ""
+        self.done = done
+        self.undos: list[Callable[[], Asking]] = []
+
+
+class Frame:
+    """The record and names one list of steps sees; ``prefix`` begins the paths of its commands."""
+
+    __slots__ = ("names", "prefix", "record", "run")
+
+    def __init__(self, run: Run, record: Any, names: dict[str, Any], prefix: str = "") -> None:
+        self.run = run
+        self.record = record
+        self.names = names
+        self.prefix = prefix
+
+    def child(self, prefix: str, record: Any = None) -> Frame:
+        """A frame of a branch: what it changes stays in it."""
+        return Frame(self.run, self.record if record is None else record, dict(self.names), prefix)
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A compiled step. ``path`` is relative to the frame's prefix. ``policy``: None takes the flow's."""
+
+    path: str
+    run: Callable[[Frame], Asking]
+    when: Expression | None = None
+    policy: ErrorPolicy | None = None
+    given_up: tuple[str, ...] = ()  # names set to null when the step is passed over
+
+
+def run_steps(steps: tuple[Step, ...], frame: Frame) -> Asking:
+    """Runs steps in order. Raises StepRejected, StopFlow, GivenUp."""
+    for step in steps:
+        try:
+            if step.when is not None and (yield from evaluate(step.when, frame)) is not True:
+                for name in step.given_up:
+                    frame.names[name] = None
+                continue
+            yield from step.run(frame)
+        except RecordError as error:
+            if not passes_over(step.policy, str(error)):
+                raise StepRejected(frame.prefix + step.path, error.problems) from error
+            for name in step.given_up:
+                frame.names[name] = None
+
+
+def passes_over(policy: ErrorPolicy | None, reason: str) -> bool:
+    """True when the policy says to go on after a refusal; raises StopFlow when it says to stop."""
+    if policy is not None and policy.then == "stop":
+        raise StopFlow(reason)
+    return policy is not None and policy.then == "continue"
+
+
+def evaluate(expression: Expression, frame: Frame) -> Generator[Command, Any, Any]:
+    """The value of an expression, with the cross-references it needs asked for."""
+    return (yield from resolved(frame.run.environment, expression.evaluate, frame))
+
+
+def resolved(
+    environment: Environment, work: Callable[[Any, dict[str, Any], Environment], T], frame: Frame
+) -> Generator[Command, Any, T]:
+    """Does pure work, asks for the cross-references it missed, and does it again until none is missing."""
+    for _ in range(RESOLVE_ROUNDS_MAX):
+        try:
+            value = work(frame.record, frame.names, environment)
+        except RecordError:
+            if not environment.missing:
+                raise
+        else:
+            if not environment.missing:
+                return value
+        queries = tuple(sorted(environment.missing))
+        environment.missing.clear()
+        keys = yield Resolve(queries)
+        environment.refs.update(zip(queries, keys, strict=True))
+    raise RecordError([Problem("flow.references", "", f"Cross-references still missing after {RESOLVE_ROUNDS_MAX} rounds")])
+
+
+def ask(frame: Frame, command: Command) -> Generator[Command, Any, Any]:
+    """Yields a command, or answers it from the settled results in undo mode."""
+    done = frame.run.done
+    if done is None:
+        return (yield command)
+    if isinstance(command, Write) or (isinstance(command, Call) and not command.is_read_only):
+        if command.path not in done:
+            raise GivenUp
+        return done[command.path]
+    if isinstance(command, Mark):
+        return True
+    if isinstance(command, Wait | Respond | Note):
+        return None
+    return (yield command)
+
+
+def perform(
+    frame: Frame, command: Write | Call | Fetch, undo: Callable[[Frame, Done], Asking] | None = None
+) -> Generator[Command, Any, Done | None]:
+    """Asks for an effect. None when it was refused and the policy says to go on. Remembers how to undo it."""
+    answer = yield from ask(frame, command)
+    if isinstance(answer, Reject):
+        if passes_over(command.policy, answer.reason):
+            return None
+        raise StepRejected(command.path, (Problem(answer.code, answer.path, answer.reason),))
+    done = answer if isinstance(answer, Done) else Done(answer)
+    if undo is not None and frame.run.done is not None:
+        kept = Frame(frame.run, frame.record, dict(frame.names), "undo/" + frame.prefix)
+        frame.run.undos.append(lambda: undo(kept, done))
+    return done

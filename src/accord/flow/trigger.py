@@ -1,0 +1,179 @@
+"""What starts a flow: triggers as they are written under ``on:`` and as the engine sees them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import zoneinfo
+from typing import TypeAlias
+
+import msgspec
+from cronsim import CronSim, CronSimError
+
+from accord.errors import NOWHERE, Faults, Place, did_you_mean
+from accord.settings.decode import decode
+from accord.settings.node import Node
+
+POLL_EVERY_S = 60.0
+FILES_EVERY_S = 2.0
+EVERY_S_MIN = 0.1
+
+
+class WebhookTrigger(msgspec.Struct, frozen=True, tag="webhook"):
+    """Events of ``entity`` (full name) with one of ``topics``; no topics: every topic of the entity."""
+
+    entity: str
+    topics: tuple[str, ...] = ()
+    place: Place = NOWHERE
+
+
+class PollTrigger(msgspec.Struct, frozen=True, tag="poll"):
+    """Changed records of ``entity``, looked for every ``every_s`` seconds."""
+
+    entity: str
+    every_s: float = POLL_EVERY_S
+    place: Place = NOWHERE
+
+
+class FilesTrigger(msgspec.Struct, frozen=True, tag="files"):
+    """Records of files arriving for ``entity``; the folder is looked at every ``every_s`` seconds."""
+
+    entity: str
+    every_s: float = FILES_EVERY_S
+    place: Place = NOWHERE
+
+
+class ScheduleTrigger(msgspec.Struct, frozen=True, tag="schedule"):
+    """A time: five-field ``cron`` in ``zone``, or every ``every_s`` seconds (0: cron). The record is ``{scheduled_at: instant}``."""
+
+    cron: str = ""
+    zone: str = "UTC"
+    every_s: float = 0.0
+    place: Place = NOWHERE
+
+    def after(self, instant: dt.datetime) -> dt.datetime:
+        """The next time strictly after ``instant`` (aware), in UTC. Intervals count from 1970-01-01."""
+        if self.every_s:
+            seconds = instant.timestamp()
+            steps = seconds // self.every_s + 1
+            return dt.datetime.fromtimestamp(steps * self.every_s, dt.UTC)
+        found: dt.datetime = next(CronSim(self.cron, instant.astimezone(zoneinfo.ZoneInfo(self.zone))))
+        return found.astimezone(dt.UTC)
+
+
+class ManualTrigger(msgspec.Struct, frozen=True, tag="manual"):
+    """Records given by hand (``accord send``) or posted to the flow."""
+
+    entity: str
+    place: Place = NOWHERE
+
+
+Trigger: TypeAlias = WebhookTrigger | PollTrigger | FilesTrigger | ScheduleTrigger | ManualTrigger
+
+
+class _Webhook(msgspec.Struct, frozen=True):
+    webhook: str
+    topic: str | tuple[str, ...] = ()
+
+
+class _Poll(msgspec.Struct, frozen=True):
+    poll: str
+    every: dt.timedelta = dt.timedelta(seconds=POLL_EVERY_S)
+
+
+class _Files(msgspec.Struct, frozen=True):
+    files: str
+    every: dt.timedelta = dt.timedelta(seconds=FILES_EVERY_S)
+
+
+class _Every(msgspec.Struct, frozen=True):
+    every: dt.timedelta
+
+
+class _Schedule(msgspec.Struct, frozen=True):
+    schedule: str | _Every
+    zone: str = "UTC"
+
+
+class _Manual(msgspec.Struct, frozen=True):
+    manual: str
+
+
+_SPECS: dict[str, type[msgspec.Struct]] = {
+    "webhook": _Webhook,
+    "poll": _Poll,
+    "files": _Files,
+    "schedule": _Schedule,
+    "manual": _Manual,
+}
+
+
+def read_triggers(node: Node, faults: Faults) -> tuple[Trigger, ...]:
+    """Triggers of an ``on:`` node (one or a list); faults for those that cannot be read."""
+    nodes = node.elements() if node.is_list else [node]
+    if not nodes:
+        faults.add("flow.bad-trigger", node.place, "'on' names no trigger.", "Write for example {webhook: shop.orders}.")
+    found = [read_trigger(each, faults) for each in nodes]
+    return tuple(trigger for trigger in found if trigger is not None)
+
+
+def read_trigger(node: Node, faults: Faults) -> Trigger | None:
+    kinds = [key for key, _ in node.items() if key in _SPECS]
+    if not node.is_map or len(kinds) != 1:
+        keys = [key for key, _ in node.items()]
+        shown = f"the keys {', '.join(keys)}" if keys else node.describe()
+        faults.add(
+            "flow.bad-trigger",
+            node.place,
+            f"A trigger has exactly one of {', '.join(_SPECS)}; here is {shown}.",
+            did_you_mean(keys[0], _SPECS) if keys and not kinds else "Write for example {webhook: shop.orders}.",
+        )
+        return None
+    spec = decode(node, _SPECS[kinds[0]], faults, what=f"the '{kinds[0]}' trigger")
+    match spec:
+        case _Webhook(webhook=entity, topic=topic):
+            return WebhookTrigger(entity, (topic,) if isinstance(topic, str) else topic, node.place)
+        case _Poll(poll=entity, every=every):
+            return PollTrigger(entity, _checked(every, node, faults), node.place)
+        case _Files(files=entity, every=every):
+            return FilesTrigger(entity, _checked(every, node, faults), node.place)
+        case _Manual(manual=entity):
+            return ManualTrigger(entity, node.place)
+        case _Schedule():
+            return _schedule(spec, node, faults)
+    return None
+
+
+def _checked(every: dt.timedelta, node: Node, faults: Faults) -> float:
+    seconds = every.total_seconds()
+    if seconds < EVERY_S_MIN:
+        faults.add(
+            "flow.bad-trigger", node.place, f"'every: {seconds:g}s' is too often.", f"At least {EVERY_S_MIN:g} s is allowed."
+        )
+    return max(seconds, EVERY_S_MIN)
+
+
+def _schedule(spec: _Schedule, node: Node, faults: Faults) -> Trigger | None:
+    if isinstance(spec.schedule, _Every):
+        return ScheduleTrigger(every_s=_checked(spec.schedule.every, node, faults), place=node.place)
+    place = (node.get("schedule") or node).place
+    try:
+        zone = zoneinfo.ZoneInfo(spec.zone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        faults.add(
+            "flow.unknown-zone",
+            (node.get("zone") or node).place,
+            f"There is no time zone '{spec.zone}'.",
+            did_you_mean(spec.zone, zoneinfo.available_timezones()),
+        )
+        return None
+    try:
+        next(CronSim(spec.schedule, dt.datetime(2000, 1, 1, tzinfo=zone)))
+    except (CronSimError, StopIteration) as error:
+        faults.add(
+            "flow.bad-schedule",
+            place,
+            f"'{spec.schedule}' is no cron expression that ever comes true: {str(error) or 'no such day'}.",
+            "Write five fields: minute hour day month weekday, like \"0 2 * * *\", or {every: 5m}.",
+        )
+        return None
+    return ScheduleTrigger(cron=spec.schedule, zone=spec.zone, place=node.place)
