@@ -19,13 +19,13 @@ import operator
 import re
 import types
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
 from accord.errors import Faults, Place, did_you_mean
-from accord.settings.durations import DURATION_EXAMPLE, SIZE_EXAMPLE, parse_duration, parse_size
+from accord.settings.durations import DURATION_EXAMPLE, SIZE_EXAMPLE, parse_duration, parse_instant, parse_size
 from accord.settings.node import Node
 from accord.settings.secret import Secret
 
@@ -339,17 +339,10 @@ def _scalar(value: Any, type_: Any) -> Any:
         return _BAD
 
 
-def _instant(text: str) -> dt.datetime:
-    instant = dt.datetime.fromisoformat(text)
-    if instant.tzinfo is None:
-        raise ValueError("no zone")
-    return instant
-
-
 _TEXT_READERS: dict[Any, Callable[[str], Any]] = {
     dt.timedelta: parse_duration,
     dt.date: dt.date.fromisoformat,
-    dt.datetime: _instant,
+    dt.datetime: parse_instant,
     dt.time: dt.time.fromisoformat,
 }
 
@@ -375,12 +368,14 @@ def _by_tag(node: Node, structs: list[Any]) -> Any | None:
     return None
 
 
+_WIDE = Context(prec=1000)  # enough digits for any number a node can hold
+
 _BOUNDS: dict[str, tuple[str, Callable[[Decimal, Decimal], bool]]] = {
     "ge": ("must be at least", operator.ge),
     "gt": ("must be more than", operator.gt),
     "le": ("must be at most", operator.le),
     "lt": ("must be less than", operator.lt),
-    "multiple_of": ("must be a multiple of", lambda value, step: value % step == 0),
+    "multiple_of": ("must be a multiple of", lambda value, step: _WIDE.remainder(value, step) == 0),
 }
 
 

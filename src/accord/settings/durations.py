@@ -85,3 +85,11 @@ def format_size(size_bytes: int) -> str:
     exact = [(n, unit) for unit, n in _BYTES.items() if size_bytes and size_bytes % n == 0]
     scale, unit = max(exact, default=(1, "B"))
     return f"{size_bytes // scale}{unit.replace('IB', 'iB')}"
+
+
+def parse_instant(text: str) -> dt.datetime:
+    """ISO 8601 with a zone to a datetime. Raises ValueError, also when the zone is missing."""
+    instant = dt.datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"'{text[:60]}' has no zone: write Z or an offset like +01:00 behind it")
+    return instant

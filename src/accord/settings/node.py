@@ -20,6 +20,8 @@ from accord.settings.secret import Secret
 Scalar: TypeAlias = str | int | bool | Decimal | Secret | None
 YAML_SIZE_BYTES_MAX = 5_000_000
 DEPTH_MAX = 60
+NODES_MAX = 500_000  # a hundred times the largest project file we expect; bounds what repeated aliases can grow to
+DIGITS_MAX = 400  # longer numbers stay text: no number of a settings file is that long
 
 _INT = re.compile(r"[-+]?[0-9]+\Z")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
@@ -134,69 +136,146 @@ def read_yaml(path: Path, faults: Faults, *, shown_as: str = "") -> Node | None:
 
 
 def parse_yaml(text: str, name: str, faults: Faults) -> Node | None:
-    """Parses YAML text; ``name`` is the file name shown in places."""
+    """Parses YAML text of one document; ``name`` is the file name shown in places. None when it cannot be read."""
+    loader = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
     try:
-        root = yaml.compose(text, Loader=yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader)
+        return _Composer(name, faults).compose(yaml.parse(text, Loader=loader))
+    except _Stop:
+        return None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Place(name, mark.line + 1 if mark else 0)
         faults.add(
             "settings.yaml",
-            place,
+            Place(name, mark.line + 1 if mark else 0),
             f"This is not valid YAML: {error.problem or error.context}.",
             "Check indentation, quotes and colons near this line.",
         )
-        return None
-    except yaml.YAMLError as error:
-        faults.add("settings.yaml", Place(name), f"This is not valid YAML: {error}.")
-        return None
-    if root is None:
-        return Node(None, Place(name, 1))
-    return _convert(root, name, faults, 0)
+    except (yaml.YAMLError, UnicodeError) as error:
+        faults.add("settings.yaml", Place(name), f"This is not valid YAML: {' '.join(str(error).split())}.")
+    return None
 
 
-def _convert(node: Any, name: str, faults: Faults, depth: int) -> Node:
-    place = Place(name, node.start_mark.line + 1)
-    if depth > DEPTH_MAX:
-        faults.add("settings.too-deep", place, f"The file nests deeper than {DEPTH_MAX} levels.")
-        return Node(None, place)
-    if isinstance(node, yaml.ScalarNode):
-        return Node(_scalar(node), place)
-    if isinstance(node, yaml.SequenceNode):
-        return Node([_convert(child, name, faults, depth + 1) for child in node.value], place)
-    values: dict[str, Node] = {}
-    key_places: dict[str, Place] = {}
-    for key_node, value_node in node.value:
-        key_place = Place(name, key_node.start_mark.line + 1)
-        if not isinstance(key_node, yaml.ScalarNode):
-            faults.add("settings.yaml", key_place, "A key must be plain text.")
-            continue
-        key = str(key_node.value)
-        if key in values:
-            faults.add(
-                "settings.duplicate-key",
-                key_place,
-                f"The key '{key}' stands here a second time (first on line {key_places[key].line}).",
-                "Keep one of them.",
-            )
-            continue
-        key_places[key] = key_place
-        values[key] = _convert(value_node, name, faults, depth + 1)
-    return Node(values, place, key_places)
+class _Stop(Exception):
+    """Ends the reading of a file whose fault is already recorded."""
 
 
-def _scalar(node: yaml.ScalarNode) -> Scalar:
-    text: str = node.value
-    if node.style in ("'", '"', "|", ">"):
+class _Composer:
+    """Builds nodes from parser events, bounded in depth and number.
+
+    PyYAML's own composer recurses without a bound (its C form ends the process on 100,000 brackets), and repeated aliases
+    grow a file of a few lines to billions of nodes: an alias here is the same Node, and counts as often as it stands.
+    """
+
+    def __init__(self, name: str, faults: Faults) -> None:
+        self.name = name
+        self.faults = faults
+        self.anchors: dict[str, tuple[Node, int]] = {}
+        self.count = 0
+        self.events: Iterator[Any] = iter(())
+
+    def stop(self, code: str, place: Place, what: str, mend: str = "") -> _Stop:
+        self.faults.add(code, place, what, mend)
+        return _Stop()
+
+    def compose(self, events: Iterator[Any]) -> Node:
+        self.events = (e for e in events if not isinstance(e, yaml.StreamStartEvent | yaml.DocumentEndEvent))
+        event = next(self.events)
+        if isinstance(event, yaml.StreamEndEvent):
+            return Node(None, Place(self.name, 1))
+        root = self.node(next(self.events), 0)
+        event = next(self.events)
+        if not isinstance(event, yaml.StreamEndEvent):
+            place = Place(self.name, event.start_mark.line + 1)
+            raise self.stop("settings.yaml", place, "A second document starts here.", "Keep one document in a file.")
+        return root
+
+    def node(self, event: Any, depth: int) -> Node:
+        place = Place(self.name, event.start_mark.line + 1)
+        if isinstance(event, yaml.AliasEvent):
+            return self.alias(str(event.anchor), place, depth)
+        if depth > DEPTH_MAX:
+            raise self.stop("settings.too-deep", place, f"The file nests deeper than {DEPTH_MAX} levels.")
+        before = self.count
+        self.grow(1, place)
+        if isinstance(event, yaml.ScalarEvent):
+            node = Node(self.scalar(event, place), place)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = Node(self.sequence(depth), place)
+        else:
+            node = self.mapping(place, depth)
+        if event.anchor:
+            self.anchors[event.anchor] = (node, self.count - before)
+        return node
+
+    def grow(self, nodes: int, place: Place) -> None:
+        self.count += nodes
+        if self.count > NODES_MAX:
+            raise self.stop("settings.too-large", place, f"The file holds more than {NODES_MAX} values.")
+
+    def alias(self, anchor: str, place: Place, depth: int) -> Node:
+        if anchor not in self.anchors:
+            mend = f"Write &{anchor} before the value that is to be repeated, and close that value before repeating it."
+            raise self.stop("settings.yaml", place, f"*{anchor} repeats a value that is not known here.", mend)
+        node, size = self.anchors[anchor]
+        self.grow(size, place)
+        if depth + _height(node) > DEPTH_MAX:
+            raise self.stop("settings.too-deep", place, f"The file nests deeper than {DEPTH_MAX} levels.")
+        return node
+
+    def sequence(self, depth: int) -> list[Node]:
+        children = []
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            children.append(self.node(event, depth + 1))
+        return children
+
+    def mapping(self, place: Place, depth: int) -> Node:
+        values: dict[str, Node] = {}
+        key_places: dict[str, Place] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            key_place = Place(self.name, event.start_mark.line + 1)
+            if not isinstance(event, yaml.ScalarEvent):
+                raise self.stop("settings.yaml", key_place, "A key must be plain text.")
+            key = str(event.value)
+            child = self.node(next(self.events), depth + 1)
+            if key in values:
+                self.faults.add(
+                    "settings.duplicate-key",
+                    key_place,
+                    f"The key '{key}' stands here a second time (first on line {key_places[key].line}).",
+                    "Keep one of them.",
+                )
+                continue
+            key_places[key] = key_place
+            values[key] = child
+        return Node(values, place, key_places)
+
+    def scalar(self, event: yaml.ScalarEvent, place: Place) -> Scalar:
+        text: str = event.value
+        if event.tag in (None, "!"):
+            return text if event.style in ("'", '"', "|", ">") or event.tag == "!" else plain_scalar(text)
+        if event.tag != "tag:yaml.org,2002:str":
+            self.faults.add("settings.yaml", place, f"The tag {event.tag} has no meaning here.", "Leave it out.")
         return text
+
+
+def _height(node: Node) -> int:
+    children = [*node.elements(), *(child for _, child in node.items())]
+    return 1 + max(map(_height, children)) if children else 0
+
+
+def plain_scalar(text: str) -> Scalar:
+    """What unquoted text stands for: null, true/false, a whole number, an exact number, else the text itself."""
     if text in ("", "~", "null", "Null", "NULL"):
         return None
     if text in ("true", "True", "TRUE"):
         return True
     if text in ("false", "False", "FALSE"):
         return False
+    if len(text) > DIGITS_MAX:
+        return text
     if _INT.match(text):
-        return int(text) if len(text) < 400 else text
+        return int(text)
     if _NUMBER.match(text):
-        return Decimal(text)
+        number = Decimal(text) if len(text.lower().partition("e")[2]) <= 5 else None
+        return number if number is not None and abs(number.adjusted()) <= DIGITS_MAX else text
     return text
