@@ -26,8 +26,9 @@ import msgspec
 
 from accord.errors import Faults, Place, did_you_mean
 from accord.settings.durations import DURATION_EXAMPLE, SIZE_EXAMPLE, parse_duration, parse_instant, parse_size
-from accord.settings.node import Node
+from accord.settings.node import Node, plain_scalar
 from accord.settings.secret import Secret
+from accord.settings.text import GivenText, MissingText
 
 T = TypeVar("T")
 
@@ -131,6 +132,10 @@ class _Reader:
             return node
         if isinstance(node.value, Secret):
             return self.secret(node, type_, path)
+        if isinstance(node.value, MissingText):
+            return _BAD
+        if isinstance(node.value, GivenText) and _takes_plain(type_) and not is_size(metas):
+            node = Node(plain_scalar(node.value), node.place)
         if is_union(type_):
             value = self.union(node, get_args(type_), path)
         elif type_ is Any or type_ is object:
@@ -306,6 +311,12 @@ class _Reader:
                 self.faults.add("settings.out-of-bounds", node.place, what[0].upper() + what[1:])
                 return _BAD
         return value
+
+
+def _takes_plain(type_: Any) -> bool:
+    """Whether a given text is to be read as number, boolean or null: no member of the type takes text."""
+    members = [split_annotated(member)[0] for member in (get_args(type_) if is_union(type_) else (type_,))]
+    return any(m in (int, bool, float, Decimal) for m in members) and str not in members
 
 
 def _holds_secret(node: Node) -> bool:

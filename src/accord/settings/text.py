@@ -1,0 +1,15 @@
+"""Texts that did not stand in the file themselves."""
+
+from __future__ import annotations
+
+
+class GivenText(str):
+    """Came whole from an environment variable: it takes the type its setting asks for, there being no other way to write it."""
+
+    __slots__ = ()
+
+
+class MissingText(str):
+    """A reference that could not be resolved; its fault is recorded, so reading it adds none."""
+
+    __slots__ = ()
