@@ -1,0 +1,115 @@
+"""Turns what arrived into messages of every flow that wants it, commits them, and only then tells the queues and the sender."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from accord.engine.clock import Clock
+from accord.engine.dispatch import FlowQueue
+from accord.flow.flow import Flow
+from accord.flow.trigger import WebhookTrigger
+from accord.journal.group import Journal
+from accord.journal.operations import Accept, Accepted, Lease
+from accord.record import Cursor, Message
+
+TOPIC_HEADER = "accord-topic"
+FETCH_HEADER = "accord-fetch"
+
+
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """A record as it came: JSON ``body``, the source's ``event_id`` ('' if none), ``topic``, and ``fetch``: read it by this key."""
+
+    source: str
+    body: bytes
+    event_id: str = ""
+    topic: str = ""
+    fetch: str = ""
+    trace_id: str = ""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What became of an arrival: its messages (one per flow) and how many were already known."""
+
+    ids: tuple[str, ...]
+    duplicates: int
+
+
+class Acceptor:
+    """The one way into the journal."""
+
+    def __init__(
+        self, flows: Mapping[str, Flow], queues: Mapping[str, FlowQueue], journal: Journal, clock: Clock
+    ) -> None:
+        self._flows = flows
+        self._queues = queues
+        self._journal = journal
+        self._clock = clock
+        self._hooks: dict[str, list[tuple[Flow, WebhookTrigger]]] = {}
+        for flow in flows.values():
+            for trigger in flow.triggers:
+                if isinstance(trigger, WebhookTrigger):
+                    self._hooks.setdefault(trigger.entity, []).append((flow, trigger))
+
+    def flows_of_hook(self, entity: str, topic: str) -> list[Flow]:
+        """Flows that want this webhook event."""
+        found = self._hooks.get(entity, ())
+        return [flow for flow, trigger in found if not trigger.topics or topic in trigger.topics]
+
+    def hook_topics(self) -> list[tuple[str, tuple[str, ...]]]:
+        """(entity, topics) of every webhook trigger."""
+        return [(entity, trigger.topics) for entity, found in self._hooks.items() for _, trigger in found]
+
+    def message(self, flow: Flow, arrival: Arrival) -> Message:
+        id = new_id()
+        headers = {}
+        if arrival.topic:
+            headers[TOPIC_HEADER] = arrival.topic
+        if arrival.fetch:
+            headers[FETCH_HEADER] = arrival.fetch
+        return Message(
+            id=id,
+            flow=flow.name,
+            key=arrival.fetch or flow.key_of(arrival.body, arrival.event_id or id),
+            source=arrival.source,
+            body=arrival.body,
+            time=self._clock.now(),
+            event_id=arrival.event_id,
+            headers=headers,
+            trace_id=arrival.trace_id or id,
+        )
+
+    async def store(self, messages: Sequence[Message], cursors: tuple[Cursor, ...] = ()) -> Stored:
+        """Returns after the commit. Raises JournalError when nothing was kept.
+
+        The queues learn of the messages also when the caller is cancelled after the commit.
+        """
+        future: asyncio.Future[Accepted] = self._journal.submit(Accept(tuple(messages), cursors))
+        future.add_done_callback(lambda done: self._tell(messages, done))
+        accepted = await asyncio.shield(future)
+        return Stored(
+            tuple(m.id for m, one in zip(messages, accepted.messages, strict=True) if not one.is_duplicate),
+            sum(one.is_duplicate for one in accepted.messages),
+        )
+
+    def _tell(self, messages: Sequence[Message], done: asyncio.Future[Accepted]) -> None:
+        if done.cancelled() or done.exception() is not None:
+            return
+        by_flow: dict[str, list[Lease]] = {}
+        for message, one in zip(messages, done.result().messages, strict=True):
+            if not one.is_duplicate:
+                by_flow.setdefault(message.flow, []).append(Lease(seq=one.seq, message=message))
+        for name, leases in by_flow.items():
+            self._queues[name].accepted(leases)
+
+    def open_count(self, flow: str) -> int:
+        return self._queues[flow].open_count
+
+
+def new_id() -> str:
+    """32 hex digits that sort by time of creation (milliseconds), unique by 80 random bits."""
+    return f"{time.time_ns() // 1_000_000:012x}{random.getrandbits(80):020x}"

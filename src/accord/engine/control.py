@@ -1,0 +1,258 @@
+"""What an operator can ask and do: the one set of commands behind the command line and the control API (and the pages to come)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hmac
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from accord.engine.accept import Acceptor, Arrival, Stored
+from accord.engine.clock import Clock
+from accord.engine.dispatch import FlowQueue
+from accord.engine.gate import Gate
+from accord.engine.intake import Answer, problem
+from accord.engine.masking import masked_body
+from accord.errors import AccordError, did_you_mean
+from accord.flow.flow import Flow
+from accord.flow.trigger import ManualTrigger
+from accord.journal.group import Journal
+from accord.journal.operations import Discard, MessageRow, Replay
+from accord.observe import Observer
+from accord.record import Entity
+from accord.sdk.http import InboundRequest, decode_json, encode_json
+
+LIST_MAX = 1000
+
+
+class ControlError(AccordError):
+    """An operator's command that cannot be carried out."""
+
+    code = "engine.command"
+
+
+class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter as it may be shown. ``record`` is masked; ``payload`` (the body as it came) only when asked for."""
+
+    seq: int
+    id: str
+    flow: str
+    key: str
+    source: str
+    at: dt.datetime
+    step: str
+    code: str
+    reason: str
+    path: str
+    attempts: int
+    record: Any
+    problems: Any = None
+    payload: str | None = None
+
+
+class MessageView(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as it may be shown. ``steps``: results journaled so far, by path (their outcome only)."""
+
+    seq: int
+    id: str
+    flow: str
+    key: str
+    source: str
+    state: str
+    accepted_at: dt.datetime
+    settled_at: dt.datetime | None
+    attempts: int
+    due: dt.datetime | None
+    held_by: str
+    reason: str
+    steps: dict[str, str]
+    record: Any
+
+
+class Control:
+    """Works on a running engine and, for the journal's part, on one that is not started."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        journal: Journal,
+        acceptor: Acceptor,
+        flows: Mapping[str, Flow],
+        queues: Mapping[str, FlowQueue],
+        gates: Mapping[str, Gate],
+        entities: Mapping[str, Entity],
+        observer: Observer,
+        clock: Clock,
+    ) -> None:
+        self._name = name
+        self._journal = journal
+        self._acceptor = acceptor
+        self._flows = flows
+        self._queues = queues
+        self._gates = gates
+        self._entities = entities
+        self._observer = observer
+        self._clock = clock
+
+    def status(self) -> dict[str, Any]:
+        counts = self._journal.read.counts()
+        flows = [
+            {
+                "name": name,
+                "version": flow.version,
+                **{state: counts.get((name, state), 0) for state in ("ready", "waiting", "held", "done", "dead")},
+                "running": self._queues[name].running_count,
+            }
+            for name, flow in self._flows.items()
+        ]
+        held = self._journal.read.held()
+        systems = [
+            {
+                "name": name,
+                "is_well": gate.breaker.is_closed,
+                "reason": gate.breaker.reason,
+                "wait_s": round(gate.wait_s(), 3),
+                "held": held.get(name, 0),
+            }
+            for name, gate in self._gates.items()
+        ]
+        size = self._journal.read.size_bytes()
+        counters = dict(self._observer.counters)
+        return {
+            "project": self._name,
+            "flows": flows,
+            "systems": systems,
+            "journal_size_bytes": size,
+            "counters": counters,
+        }
+
+    def messages(
+        self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
+    ) -> list[MessageView]:
+        limit = min(limit, LIST_MAX)
+        rows = self._journal.read.messages(flow=flow, key=key, id=id, state=state, after_seq=after_seq, limit=limit)
+        return [self._message_view(row) for row in rows]
+
+    def dead_letters(
+        self, *, flow: str = "", after_seq: int = 0, limit: int = 100, with_payload: bool = False
+    ) -> list[DeadLetterView]:
+        rows = self._journal.read.dead_letters(flow=flow, after_seq=after_seq, limit=min(limit, LIST_MAX))
+        return [
+            DeadLetterView(
+                seq=row.seq,
+                id=row.message.id,
+                flow=row.message.flow,
+                key=row.message.key,
+                source=row.message.source,
+                at=row.at,
+                step=row.dead.step,
+                code=row.dead.code,
+                reason=row.dead.reason,
+                path=row.dead.path,
+                attempts=row.attempts,
+                record=masked_body(row.message.body, self._entities.get(row.message.source)),
+                problems=decode_json(row.dead.details) if row.dead.details else None,
+                payload=row.message.body.decode("utf-8", "replace") if with_payload else None,
+            )
+            for row in rows
+        ]
+
+    async def replay(self, seq: int, *, body: bytes | None = None, from_start: bool = False) -> None:
+        """Puts a dead letter back on its way, mended if ``body`` is given. Raises ControlError when it is none."""
+        flow = self._dead_row(seq)
+        if not await self._journal.submit(Replay(seq, body, from_start)):
+            raise ControlError(f"message {seq} is not a dead letter any more")
+        if flow in self._queues:
+            self._queues[flow].reopened()
+
+    async def discard(self, seq: int, reason: str) -> None:
+        self._dead_row(seq)
+        if not await self._journal.submit(Discard(seq, reason)):
+            raise ControlError(f"message {seq} is not a dead letter any more")
+
+    async def send(self, flow: str, body: bytes, event_id: str = "") -> Stored:
+        """Gives one record to a flow by hand."""
+        found = self._flows.get(flow)
+        if found is None:
+            raise ControlError(f"there is no flow '{flow}'", mend=did_you_mean(flow, self._flows))
+        source = next((t.entity for t in found.triggers if isinstance(t, ManualTrigger)), found.source)
+        if not source:
+            raise ControlError(f"flow '{flow}' starts from no entity", mend="Add a trigger {manual: system.entity}.")
+        arrival = Arrival(source=source, body=body, event_id=event_id)
+        return await self._acceptor.store([self._acceptor.message(found, arrival)])
+
+    def _dead_row(self, seq: int) -> str:
+        rows = self._journal.read.dead_letters(after_seq=seq - 1, limit=1)
+        if not rows or rows[0].seq != seq:
+            raise ControlError(f"message {seq} is not a dead letter", mend="`accord dead list` shows them.")
+        return rows[0].message.flow
+
+    def _message_view(self, row: MessageRow) -> MessageView:
+        steps = {path: str(decode_json(raw).get("type", "undo")) for path, raw in row.results.items()}
+        return MessageView(
+            seq=row.seq,
+            id=row.message.id,
+            flow=row.message.flow,
+            key=row.message.key,
+            source=row.message.source,
+            state=row.state.name.lower(),
+            accepted_at=row.message.time,
+            settled_at=row.settled_at,
+            attempts=row.attempts,
+            due=row.due,
+            held_by=row.held_by,
+            reason=row.reason,
+            steps=steps,
+            record=masked_body(row.message.body, self._entities.get(row.message.source)),
+        )
+
+
+class ControlApi:
+    """The commands over HTTP under /api/, for a caller who knows the token (``Authorization: Bearer …``)."""
+
+    def __init__(self, control: Control, token: str) -> None:
+        self._control = control
+        self._token = token
+
+    async def handle(self, request: InboundRequest) -> Answer:
+        given = request.headers.get("authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+            return problem(401, "engine.token", "the control API needs the token of this engine")
+        query = dict(urllib.parse.parse_qsl(request.query))
+        parts = request.path.removeprefix("/api/").split("/")
+        try:
+            value = await self._answer(request, parts, query)
+        except ControlError as error:
+            return problem(409, error.code, str(error))
+        except (ValueError, msgspec.DecodeError) as error:
+            return problem(400, "engine.bad-request", str(error))
+        if value is None:
+            return problem(404, "intake.not-found", "there is no such command")
+        return Answer(200, encode_json(value))
+
+    async def _answer(self, request: InboundRequest, parts: list[str], query: dict[str, str]) -> Any:
+        control = self._control
+        paging = {"after_seq": int(query.get("after", "0")), "limit": int(query.get("limit", "100"))}
+        match request.method, parts:
+            case "GET", ["status"]:
+                return control.status()
+            case "GET", ["messages"]:
+                found = {name: query.get(name, "") for name in ("flow", "key", "id", "state")}
+                return control.messages(**found, **paging)
+            case "GET", ["dead-letters"]:
+                with_payload = query.get("payload") == "1"
+                return control.dead_letters(flow=query.get("flow", ""), with_payload=with_payload, **paging)
+            case "POST", ["dead-letters", seq, "replay"]:
+                from_start = query.get("from_start") == "1"
+                await control.replay(int(seq), body=request.body or None, from_start=from_start)
+                return {"replayed": int(seq)}
+            case "POST", ["dead-letters", seq, "discard"]:
+                await control.discard(int(seq), query.get("reason", "discarded by hand"))
+                return {"discarded": int(seq)}
+            case "POST", ["send", flow]:
+                return await control.send(urllib.parse.unquote(flow), request.body, query.get("event_id", ""))
+        return None

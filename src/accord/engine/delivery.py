@@ -1,0 +1,152 @@
+"""Carries effects to systems: one attempt each, through the system's gate, single or grouped. Returns outcomes; decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from accord.engine.gate import Gate
+from accord.errors import AccordError
+from accord.flow.commands import Call, Fetch, Write, effect_id
+from accord.observe import Observer
+from accord.observe.events import FlowDefect
+from accord.record import Done, End, Entity, Outcome, Partial, Reconnect, Reject, Retry
+from accord.sdk.connector import CallItem, Connection, WriteItem, WriteMode
+
+One: TypeAlias = Done | Retry | Reconnect | Reject
+SICK = Reconnect("the system is not available; waiting until it is")
+
+
+class Port(msgspec.Struct, frozen=True):
+    """A connected system as delivery needs it. ``items_max``: how many records one write takes, by entity."""
+
+    name: str
+    connection: Connection
+    gate: Gate
+    entities: Mapping[str, Entity]
+    items_max: Mapping[str, int]
+
+
+class Delivery:
+    """One attempt of one command. Concurrent writes to the same entity of a system that takes many records at once are grouped."""
+
+    def __init__(self, ports: Mapping[str, Port], observer: Observer) -> None:
+        self._ports = ports
+        self._observer = observer
+        self._groups: dict[tuple[str, WriteMode], _Group] = {}
+
+    def gate(self, system: str) -> Gate:
+        return self._ports[system].gate
+
+    def entity(self, name: str) -> Entity:
+        """By full name."""
+        return self._ports[name.partition(".")[0]].entities[name]
+
+    async def attempt(self, command: Write | Call | Fetch, message_id: str, flow: str, in_doubt: bool) -> One:
+        """Never raises for what a system did: an exception of a connector is a defect, logged, and Retry(in_doubt)."""
+        try:
+            if isinstance(command, Write):
+                item = WriteItem(effect_id(message_id, command.path), command.record, in_doubt)
+                return await self._write(command, item)
+            if isinstance(command, Call):
+                call = CallItem(effect_id(message_id, command.path), command.arguments, in_doubt)
+                port = self._ports[command.system]
+                return single(await self.through(port, lambda: port.connection.call(command.operation, call)))
+            port = self._ports[command.entity.partition(".")[0]]
+            entity = port.entities[command.entity]
+            return single(await self.through(port, lambda: port.connection.get(entity, command.key)))
+        except Exception as error:  # noqa: BLE001 (a connector's defect must not stop the engine; it is logged as one)
+            shown = str(error) if isinstance(error, AccordError) else f"{type(error).__name__}: {error}"
+            self._observer.emit(FlowDefect(flow=flow, message=message_id, step=command.path, error=shown[:500]))
+            return Retry(f"the connector failed unexpectedly: {type(error).__name__}", in_doubt=True)
+
+    async def _write(self, command: Write, item: WriteItem) -> One:
+        port = self._ports[command.entity.partition(".")[0]]
+        entity = port.entities[command.entity]
+        items_max = port.items_max.get(command.entity, 1)
+        if items_max > 1:
+            group = self._groups.get((command.entity, command.mode))
+            if group is None:
+                group = _Group(self, port, entity, command.mode, items_max)
+                self._groups[(command.entity, command.mode)] = group
+            return await group.add(item)
+        return single(await self.through(port, lambda: port.connection.write(entity, command.mode, (item,))))
+
+    async def through(self, port: Port, send: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """Runs ``send`` once inside the port's gate; SICK without running it when the system may not be tried now."""
+        if not await port.gate.enter():
+            return SICK
+        outcome: Outcome | None = None
+        try:
+            outcome = await send()
+        except Exception:
+            outcome = Retry("the connector failed unexpectedly", in_doubt=True)
+            raise
+        finally:
+            port.gate.leave(outcome)
+        return outcome
+
+
+class _Group:
+    """Items that wait while earlier ones are being written leave together: the busier the system, the larger the group.
+
+    One write at a time per entity and mode, so items of one key keep their order.
+    """
+
+    def __init__(self, delivery: Delivery, port: Port, entity: Entity, mode: WriteMode, items_max: int) -> None:
+        self._delivery = delivery
+        self._port = port
+        self._entity = entity
+        self._mode = mode
+        self._items_max = items_max
+        self._waiting: deque[tuple[WriteItem, asyncio.Future[One]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def add(self, item: WriteItem) -> One:
+        future: asyncio.Future[One] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        while self._waiting:
+            taken = [self._waiting.popleft() for _ in range(min(self._items_max, len(self._waiting)))]
+            items = tuple(item for item, _ in taken)
+            try:
+                send = functools.partial(self._port.connection.write, self._entity, self._mode, items)
+                outcome = await self._delivery.through(self._port, send)
+                ones = spread(outcome, len(items))
+            except Exception as error:  # noqa: BLE001 (handed to every waiter, which reports it)
+                for _, future in taken:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), one in zip(taken, ones, strict=True):
+                if not future.done():
+                    future.set_result(one)
+
+
+def spread(outcome: Outcome, count: int) -> tuple[One, ...]:
+    """One outcome per item of a request."""
+    if isinstance(outcome, Partial):
+        if len(outcome.outcomes) != count:
+            return (
+                Retry(f"the connector gave {len(outcome.outcomes)} outcomes for {count} records", in_doubt=True),
+            ) * count
+        return outcome.outcomes
+    return (single(outcome),) * count
+
+
+def single(outcome: Outcome) -> One:
+    """The outcome of a request for one record."""
+    if isinstance(outcome, Partial):
+        return outcome.outcomes[0] if outcome.outcomes else Retry("the connector gave no outcome", in_doubt=True)
+    if isinstance(outcome, End):
+        return Reject("the system has closed for good")
+    return outcome

@@ -1,0 +1,192 @@
+"""Brings messages of one flow to run, in order per key, in bounded memory.
+
+Invariants:
+
+- At most ``window`` messages of a flow are in memory (followers of a key included); the rest waits in the journal.
+- Of one key at most one message runs, and it is the oldest open one: followers in memory queue behind it; when it parks
+  (waiting, held), its followers are dropped from memory and the journal's eligibility rule keeps them back.
+- *Direct*: nothing open of this flow is outside memory, so a fresh message may run without being read back. Otherwise
+  fresh messages stay on disk and are read in order (``scan_seq`` is how far).
+- A message on disk is found again by exactly one of: the scan (its seq is past ``scan_seq``), the end of its predecessor of
+  the same key (``next_of_key``), or a release (due, held).
+- Calls follow commits: what the journal committed earlier is told to the queue earlier (futures resolve in commit order).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from accord.engine.run import Settlement
+from accord.errors import JournalError
+from accord.journal.group import Journal
+from accord.journal.operations import Lease, State
+
+WINDOW = 512  # messages: enough to hide 100 ms of latency at 5,000/s; about 2 MB at 4 KB each
+ROOM_TO_READ = 64  # messages: reading back in such parts costs a tenth of reading one by one
+JOURNAL_RETRY_S = 0.5
+
+RunOne = Callable[[Lease], Awaitable[Settlement]]
+
+
+class FlowQueue:
+    """The queue of one flow. All methods run on the event loop."""
+
+    def __init__(
+        self, flow: str, journal: Journal, run: RunOne, on_parked: Callable[[State], None], *, window: int = WINDOW
+    ) -> None:
+        self.flow = flow
+        self.window = window
+        self._journal = journal
+        self._run = run
+        self._on_parked = on_parked
+        self._keys: dict[str, deque[Lease]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._seqs: set[int] = set()
+        self._open = 0  # open messages of this flow, in memory and on disk
+        self._scan_seq = 0
+        self._is_direct = False
+        self._is_stopped = False
+        self._pump_scheduled = False
+
+    @property
+    def open_count(self) -> int:
+        return self._open
+
+    @property
+    def running_count(self) -> int:
+        return len(self._tasks)
+
+    @property
+    def room(self) -> int:
+        return 0 if self._is_stopped else max(0, self.window - len(self._seqs))
+
+    def start(self, open_count: int) -> None:
+        """``open_count``: open messages found in the journal."""
+        self._open = open_count
+        self._is_direct = open_count == 0
+        self._schedule_pump()
+
+    def accepted(self, leases: Sequence[Lease]) -> None:
+        """Fresh messages, already committed, in order of seq."""
+        self._open += len(leases)
+        for lease in leases:
+            if lease.seq in self._seqs:
+                continue  # the scan has read it between its commit and this call
+            if self._is_direct and self.room:
+                self._scan_seq = max(self._scan_seq, lease.seq)
+                self._push(lease)
+            else:
+                self._is_direct = False
+                self._scan_seq = min(self._scan_seq, lease.seq - 1)
+                self._schedule_pump()
+
+    def released(self, leases: Sequence[Lease]) -> None:
+        """Messages that were waiting or held and are ready now."""
+        for lease in leases:
+            if lease.message.key in self._keys:
+                self._scan_seq = min(self._scan_seq, lease.seq - 1)
+                self._schedule_pump()
+            else:
+                self._push(lease)
+
+    def reopened(self, lease_count: int = 1) -> None:
+        """A dead letter was put back to ready: read from the beginning, since its seq lies behind the scan."""
+        self._open += lease_count
+        self._is_direct = False
+        self._scan_seq = 0
+        self._schedule_pump()
+
+    async def stop(self) -> None:
+        """No new message starts; returns when the running ones have settled."""
+        self._is_stopped = True
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def cancel(self) -> None:
+        """Cuts off what still runs; the journal knows those messages as open, and their effects as in doubt."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _push(self, lease: Lease) -> None:
+        key = lease.message.key
+        self._seqs.add(lease.seq)
+        followers = self._keys.get(key)
+        if followers is None:
+            self._keys[key] = deque()
+            self._start(lease)
+        else:
+            followers.append(lease)
+
+    def _start(self, lease: Lease) -> None:
+        task = asyncio.get_running_loop().create_task(self._work(lease))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+    async def _work(self, lease: Lease) -> None:
+        settlement = await self._run(lease)
+        while True:
+            try:
+                await self._journal.submit(settlement.operation)
+                break
+            except JournalError:
+                # The effect is done and its result is only in memory: keep both until the disk takes them again.
+                await asyncio.sleep(JOURNAL_RETRY_S)
+        if settlement.is_final:
+            self._finished(lease)
+        else:
+            self._parked(lease, settlement.operation.state)
+
+    def _finished(self, lease: Lease) -> None:
+        key = lease.message.key
+        self._open -= 1
+        self._seqs.discard(lease.seq)
+        followers = self._keys[key]
+        if followers and not self._is_stopped:
+            self._start(followers.popleft())
+        else:
+            self._drop(key)
+            if not self._is_direct and not self._is_stopped:
+                self._follow(key)
+        if not self._is_direct:
+            self._schedule_pump()
+
+    def _parked(self, lease: Lease, state: State) -> None:
+        self._seqs.discard(lease.seq)
+        self._is_direct = False
+        self._drop(lease.message.key)
+        self._on_parked(state)
+        self._schedule_pump()
+
+    def _drop(self, key: str) -> None:
+        self._seqs.difference_update(follower.seq for follower in self._keys.pop(key))
+
+    def _follow(self, key: str) -> None:
+        """The next message of a key that the scan has passed over while its predecessor was open."""
+        following = self._journal.read.next_of_key(self.flow, key)
+        if following is not None and following.state == State.READY and following.seq <= self._scan_seq:
+            self._push(following)
+
+    def _schedule_pump(self) -> None:
+        if not self._pump_scheduled and not self._is_stopped:
+            self._pump_scheduled = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pump_scheduled = False
+        room = self.room
+        if self._is_direct or room < min(ROOM_TO_READ, self.window):
+            return
+        leases = self._journal.read.lease(self.flow, self._scan_seq, room)
+        for lease in leases:
+            self._scan_seq = lease.seq
+            if lease.seq not in self._seqs:
+                self._push(lease)
+        if len(leases) < room and len(self._seqs) >= self._open:
+            self._is_direct = True

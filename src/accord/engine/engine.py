@@ -1,0 +1,268 @@
+"""The engine: wires a project to a journal and runs it.
+
+Start: journal → connections → queues → timers, readers, schedules → web. Stop, in reverse: no new webhook is taken, running
+messages settle (at most ``drain_s``), the journal is flushed and closed. What is cut off is found again at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from accord.engine.accept import Acceptor
+from accord.engine.clock import Clock, SystemClock
+from accord.engine.control import Control, ControlApi
+from accord.engine.delivery import Delivery, Port
+from accord.engine.dispatch import FlowQueue
+from accord.engine.gate import Gate
+from accord.engine.http import PooledHttpClient
+from accord.engine.intake import Bounds, Callers, Intake
+from accord.engine.release import Releaser
+from accord.engine.retention import Retention, prune_forever
+from accord.engine.run import Attempt, Settlement
+from accord.engine.server import WebServer
+from accord.engine.sources import Reader, Schedule
+from accord.engine.subscribe import subscribe_forever
+from accord.flow.flow import Flow
+from accord.flow.trigger import FilesTrigger, PollTrigger, ScheduleTrigger
+from accord.journal.group import Journal
+from accord.journal.operations import Lease
+from accord.journal.store import Store
+from accord.observe import Observer
+from accord.observe.events import EngineReady, EngineStopped, EngineStopping
+from accord.project import Project
+from accord.record import Entity
+from accord.sdk.connector import Connection, Context
+
+STATE_FILE = "engine.json"
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """``state_folder`` holds the journal and what the command line needs to find the engine. ``public_address``: where systems
+    reach this engine from outside (``https://accord.example.com``); with it webhooks are subscribed by the engine itself."""
+
+    state_folder: Path
+    host: str = "127.0.0.1"
+    port: int = 8400
+    public_address: str = ""
+    bounds: Bounds = Bounds()
+    retention: Retention = Retention()
+    drain_s: float = 20.0
+    with_web: bool = True
+
+
+class Engine:
+    """One process's engine. ``start`` returns when it is ready; ``stop`` when everything is on disk."""
+
+    def __init__(
+        self,
+        project: Project,
+        settings: EngineSettings,
+        store: Store,
+        *,
+        observer: Observer | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.project = project
+        self.settings = settings
+        self.observer = observer or Observer()
+        self.clock = clock or SystemClock()
+        self.journal = Journal(store)
+        self.address = ""
+        self.token = secrets.token_urlsafe(24)
+        self.flows: dict[str, Flow] = dict(project.flows)
+        self.entities: dict[str, Entity] = {
+            entity.name: entity for system in project.systems.values() for entity in system.entities.values()
+        }
+        self._gates = {
+            name: Gate(name, system.rate_limit, self.clock, self.observer) for name, system in project.systems.items()
+        }
+        self._callers = Callers()
+        self._queues: dict[str, FlowQueue] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._clients: list[PooledHttpClient] = []
+        self._connections: dict[str, Connection] = {}
+        self._web: WebServer | None = None
+        self._is_ready = False
+        self._is_open = False
+
+    async def start(self) -> None:
+        """Raises JournalError, ConnectorError, OSError (address taken); what was opened is closed again."""
+        try:
+            self.open_journal()
+            await self._connect()
+            self._run_queues()
+            self._run_tasks()
+            await self._serve()
+        except BaseException:
+            await self.stop()
+            raise
+        self._is_ready = True
+        self.observer.emit(
+            EngineReady(
+                address=self.address,
+                flows=len(self.flows),
+                systems=len(self._connections),
+                open_messages=self.open_messages,
+            )
+        )
+
+    def open_journal(self) -> Control:
+        """Opens the journal alone, for commands while no engine runs. ``stop`` closes it."""
+        self.settings.state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.journal.open()
+        self._is_open = True
+        releaser = Releaser(self._queues, self._gates, self.journal, self.clock)
+        self._releaser = releaser
+        for name in self.flows:
+            self._queues[name] = FlowQueue(name, self.journal, self._attempt, lambda _state: releaser.parked())
+        self.acceptor = Acceptor(self.flows, self._queues, self.journal, self.clock)
+        self.control = Control(
+            name=self.project.name,
+            journal=self.journal,
+            acceptor=self.acceptor,
+            flows=self.flows,
+            queues=self._queues,
+            gates=self._gates,
+            entities=self.entities,
+            observer=self.observer,
+            clock=self.clock,
+        )
+        return self.control
+
+    async def stop(self) -> None:
+        """Drains and closes. Safe to call at any time, also twice."""
+        self._is_ready = False
+        running = sum(queue.running_count for queue in self._queues.values())
+        if self.address:
+            self.observer.emit(EngineStopping(in_flight=running))
+        if self._web is not None:
+            await self._web.stop()
+            self._web = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self._drain()
+        for connection in self._connections.values():
+            await connection.close()
+        for client in self._clients:
+            await client.close()
+        open_messages = self.open_messages
+        if self._is_open:
+            self._is_open = False
+            await self.journal.close()
+        (self.settings.state_folder / STATE_FILE).unlink(missing_ok=True)
+        if self.address:
+            self.address = ""
+            self.observer.emit(EngineStopped(open_messages=open_messages))
+
+    @property
+    def open_messages(self) -> int:
+        return sum(queue.open_count for queue in self._queues.values())
+
+    async def _drain(self) -> None:
+        stops = [asyncio.ensure_future(queue.stop()) for queue in self._queues.values()]
+        if stops:
+            await asyncio.wait(stops, timeout=self.settings.drain_s)
+        for queue in self._queues.values():
+            queue.cancel()
+        for stop in stops:
+            stop.cancel()
+        await asyncio.gather(*stops, return_exceptions=True)
+
+    async def _connect(self) -> None:
+        ports: dict[str, Port] = {}
+        for name, system in self.project.systems.items():
+            client = PooledHttpClient(connections_max=system.rate_limit.concurrent)
+            self._clients.append(client)
+            context = Context(
+                system=name,
+                http=client,
+                folder=self.project.folder,
+                state_folder=self.settings.state_folder / "systems" / name,
+            )
+            context.state_folder.mkdir(parents=True, exist_ok=True)
+            connection = system.kind.connect(system.settings, system.entities, context)
+            self._connections[name] = connection
+            await connection.open()
+            ports[name] = Port(
+                name=name,
+                connection=connection,
+                gate=self._gates[name],
+                entities={entity.name: entity for entity in system.entities.values()},
+                items_max={e.name: system.capabilities(e).write_items_max for e in system.entities.values()},
+            )
+        self._ports = ports
+        self._delivery = Delivery(ports, self.observer)
+
+    def _run_queues(self) -> None:
+        counts = self.journal.read.counts()
+        for name, queue in self._queues.items():
+            queue.start(sum(counts.get((name, state), 0) for state in ("ready", "waiting", "held")))
+
+    def _run_tasks(self) -> None:
+        self._spawn(self._releaser.run())
+        self._spawn(prune_forever(self.journal, self.settings.retention, self.clock))
+        for flow in self.flows.values():
+            for trigger in flow.triggers:
+                if isinstance(trigger, PollTrigger | FilesTrigger):
+                    port = self._ports[trigger.entity.partition(".")[0]]
+                    reader = Reader(flow, trigger, port, self.acceptor, self.journal, self.clock, self.observer)
+                    self._spawn(reader.run())
+                elif isinstance(trigger, ScheduleTrigger):
+                    self._spawn(Schedule(flow, trigger, self.acceptor, self.journal, self.clock).run())
+
+    async def _serve(self) -> None:
+        if not self.settings.with_web:
+            self.address = "(no web)"
+            return
+        intake = Intake(
+            self._connections,
+            self.acceptor,
+            self._callers,
+            self.settings.bounds,
+            self.observer,
+            self.clock,
+            is_ready=lambda: self._is_ready,
+            control=ControlApi(self.control, self.token).handle,
+        )
+        self._web = WebServer(intake, self.settings.host, self.settings.port)
+        self.address = "http://" + self._web.bind()
+        await self._web.start()
+        state = msgspec.json.encode({"address": self.address, "token": self.token})
+        path = self.settings.state_folder / STATE_FILE
+        path.touch(mode=0o600)
+        path.write_bytes(state)
+        address = self.settings.public_address
+        if address:
+            for name, system in self.project.systems.items():
+                topics = sorted(self._topics_of(name))
+                if topics and system.topics():
+                    connection = self._connections[name]
+                    hook = f"{address.rstrip('/')}/hooks/{name}"
+                    self._spawn(subscribe_forever(name, connection, hook, topics, self.clock, self.observer))
+
+    def _topics_of(self, system: str) -> set[str]:
+        """The topics that flows want from a system; all topics of an entity where a trigger names none."""
+        from_entity: dict[str, set[str]] = {}
+        for topic, entity in self.project.systems[system].topics().items():
+            from_entity.setdefault(f"{system}.{entity}", set()).add(topic)
+        wanted: set[str] = set()
+        for entity, flow_topics in self.acceptor.hook_topics():
+            if entity.partition(".")[0] == system:
+                wanted |= set(flow_topics) or from_entity.get(entity, set())
+        return wanted
+
+    async def _attempt(self, lease: Lease) -> Settlement:
+        flow = self.flows[lease.message.flow]
+        attempt = Attempt(lease, flow, self.journal, self._delivery, self.clock, self.observer, self._callers.answer)
+        return await attempt.run()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work))

@@ -1,0 +1,118 @@
+"""The gate before one system: breaker, pause (Retry-After), rate (token bucket) and concurrency, for all flows together."""
+
+from __future__ import annotations
+
+import asyncio
+
+from accord.engine.breaker import Breaker
+from accord.engine.clock import Clock
+from accord.observe import Observer
+from accord.observe.events import SystemSick, SystemThrottled, SystemWell
+from accord.record import Done, Outcome, Partial, Reconnect, Retry
+from accord.sdk.connector import RateLimit
+
+PAUSE_IN_MEMORY_S_MAX = 1.0  # longer waits are held in the journal, where they cost no memory
+
+
+class Gate:
+    """``is_open`` tells whether a message should try at all; ``enter`` waits for rate and concurrency; ``leave`` learns."""
+
+    def __init__(self, system: str, limit: RateLimit, clock: Clock, observer: Observer) -> None:
+        self.system = system
+        self.breaker = Breaker(clock)
+        self._clock = clock
+        self._observer = observer
+        self._limit = limit
+        self._slots = asyncio.Semaphore(limit.concurrent)
+        self._paused_until = 0.0
+        self._tokens = float(limit.requests or 0)
+        self._filled_at = clock.monotonic()
+
+    def pause_s(self) -> float:
+        return max(0.0, self._paused_until - self._clock.monotonic())
+
+    def may_try(self) -> bool:
+        """False: put the message on hold instead of trying."""
+        return self.breaker.can_probe() and self.pause_s() <= PAUSE_IN_MEMORY_S_MAX
+
+    def wait_s(self) -> float:
+        """Seconds until held messages may be released; 0 when now."""
+        pause_s = self.pause_s()
+        return max(self.breaker.wait_s(), pause_s if pause_s > PAUSE_IN_MEMORY_S_MAX else 0.0)
+
+    def release_limit(self, limit: int) -> int:
+        """How many held messages may be released now: one probe while the system is sick."""
+        if self.wait_s() > 0.0:
+            return 0
+        if self.breaker.is_closed:
+            return limit
+        return 1 if self.breaker.can_probe() else 0
+
+    async def enter(self) -> bool:
+        """Waits for a slot and a token. False (and nothing is held) when the system fell sick meanwhile; else call ``leave``."""
+        await self._slots.acquire()
+        try:
+            if self._paused_until:
+                await self._sleep_pause()
+            if self._limit.requests is not None:
+                await self._take_token(self._limit.requests)
+            if self.breaker.allow():
+                return True
+        except BaseException:
+            self._slots.release()
+            raise
+        self._slots.release()
+        return False
+
+    def leave(self, outcome: Outcome | None) -> None:
+        """``outcome`` None: the call was cancelled."""
+        self._slots.release()
+        if outcome is None:
+            self.breaker.unknown()
+        elif isinstance(outcome, Partial):
+            self._learn(worst(outcome))
+        else:
+            self._learn(outcome)
+
+    def _learn(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Retry) and outcome.throttled:
+            self._pause(outcome.after_s if outcome.after_s is not None else 1.0)
+            self.breaker.unknown()
+        elif isinstance(outcome, Reconnect | Retry):
+            is_hard = isinstance(outcome, Reconnect)
+            if self.breaker.failure(outcome.reason, outcome.after_s if is_hard else None, is_hard=is_hard):
+                self._observer.emit(
+                    SystemSick(system=self.system, reason=outcome.reason, retry_in_s=self.breaker.wait_s())
+                )
+        elif self.breaker.success():
+            self._observer.emit(SystemWell(system=self.system))
+
+    def _pause(self, for_s: float) -> None:
+        until = self._clock.monotonic() + for_s
+        if until > self._paused_until:
+            self._paused_until = until
+            self._observer.emit(SystemThrottled(system=self.system, for_s=for_s))
+
+    async def _sleep_pause(self) -> None:
+        while (pause_s := self.pause_s()) > 0.0:
+            await self._clock.sleep(pause_s)
+
+    async def _take_token(self, requests: int) -> None:
+        rate = requests / self._limit.per_s
+        while True:
+            now = self._clock.monotonic()
+            self._tokens = min(float(requests), self._tokens + (now - self._filled_at) * rate)
+            self._filled_at = now
+            if self._tokens >= 1.0:
+                self._tokens -= 1.0
+                return
+            await self._clock.sleep((1.0 - self._tokens) / rate)
+
+
+def worst(outcome: Partial) -> Outcome:
+    """The outcome of a group that says most about the system itself."""
+    for kind in (Reconnect, Retry):
+        for one in outcome.outcomes:
+            if isinstance(one, kind):
+                return one
+    return Done()

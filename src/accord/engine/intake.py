@@ -1,0 +1,273 @@
+"""The web side of the engine: webhooks in, health, and the control API. Raw ASGI, because this is the hot path.
+
+A sender hears 200 only after the journal has committed. Bounds: body size, requests at once, waiting commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from accord.engine.accept import Acceptor, Arrival, Stored
+from accord.engine.clock import Clock
+from accord.errors import JournalError
+from accord.flow.commands import Respond
+from accord.flow.flow import Flow
+from accord.observe import Observer
+from accord.observe.events import HookRefused, JournalRefused
+from accord.record import Message
+from accord.sdk.connector import Connection, Received, Refused
+from accord.sdk.http import InboundRequest
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+RETRY_AFTER_S = 2
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """``body_size_bytes_max``: larger requests get 413. ``requests_max``: more at once get 503. ``rate_per_s``: per system, more
+    get 429 (None: unbounded)."""
+
+    body_size_bytes_max: int = 5_000_000
+    requests_max: int = 2_000
+    rate_per_s: float | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class TooLarge(Exception):
+    """The request body is over the bound."""
+
+
+Handler: TypeAlias = Callable[[InboundRequest], Awaitable[Answer]]
+
+
+class Intake:
+    """The ASGI application. ``control`` handles everything under /api/; None leaves it out."""
+
+    def __init__(
+        self,
+        connections: Mapping[str, Connection],
+        acceptor: Acceptor,
+        waiting: Callers,
+        bounds: Bounds,
+        observer: Observer,
+        clock: Clock,
+        *,
+        is_ready: Callable[[], bool],
+        control: Handler | None = None,
+    ) -> None:
+        self._connections = connections
+        self._acceptor = acceptor
+        self._waiting = waiting
+        self._bounds = bounds
+        self._observer = observer
+        self._clock = clock
+        self._is_ready = is_ready
+        self._control = control
+        self._requests = 0
+        self._budgets: dict[str, tuple[float, float]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        if self._requests >= self._bounds.requests_max:
+            answer = busy("too many requests at once")
+        else:
+            self._requests += 1
+            try:
+                answer = await self._handle(scope, receive)
+            finally:
+                self._requests -= 1
+        headers = [
+            (b"content-type", answer.content_type.encode("latin-1")),
+            (b"content-length", str(len(answer.body)).encode()),
+            *answer.headers,
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+
+    async def _handle(self, scope: Scope, receive: Receive) -> Answer:
+        path: str = scope["path"]
+        if path.startswith("/hooks/"):
+            return await self._hook(path[len("/hooks/") :], scope, receive)
+        if path == "/healthz":
+            return _json(200, {"status": "alive"})
+        if path == "/readyz":
+            is_ready = self._is_ready()
+            return _json(200 if is_ready else 503, {"status": "ready" if is_ready else "not ready"})
+        if path.startswith("/api/") and self._control is not None:
+            try:
+                request = await self._request(scope, receive)
+            except TooLarge:
+                return self._too_large()
+            return await self._control(request)
+        return problem(404, "intake.not-found", "there is nothing at this address")
+
+    async def _hook(self, rest: str, scope: Scope, receive: Receive) -> Answer:
+        system = rest.partition("/")[0]
+        connection = self._connections.get(system)
+        if connection is None:
+            return problem(404, "intake.unknown-system", "no such system takes webhooks here")
+        if scope["method"] not in ("POST", "PUT"):
+            return problem(405, "intake.method", "webhooks are sent with POST", ((b"allow", b"POST, PUT"),))
+        if not self._is_ready():
+            return busy("starting or stopping")
+        if self._bounds.rate_per_s is not None and not self._within_rate(system, self._bounds.rate_per_s):
+            return problem(429, "intake.rate", "too many webhooks from this system", _RETRY_AFTER)
+        try:
+            request = await self._request(scope, receive)
+        except TooLarge:
+            return self._too_large()
+        try:
+            received = connection.receive(request)
+        except Exception as error:  # noqa: BLE001 (a connector's defect: the sender must hear it, and repeat)
+            received = Refused(500, f"the connector failed: {type(error).__name__}")
+        if isinstance(received, Refused):
+            self._observer.emit(HookRefused(system=system, status=received.status, reason=received.reason))
+            return problem(received.status, "intake.refused", received.reason)
+        return await self._accept(system, received, request)
+
+    async def _accept(self, system: str, received: Received, request: InboundRequest) -> Answer:
+        trace_id = _trace_id(request.headers.get("traceparent", ""))
+        messages: list[Message] = []
+        caller: tuple[Flow, asyncio.Future[Respond]] | None = None
+        for event in received.events:
+            arrival = Arrival(
+                source=f"{system}.{event.entity}",
+                body=event.body,
+                event_id=event.event_id,
+                topic=event.topic,
+                fetch=event.fetch,
+                trace_id=trace_id,
+            )
+            for flow in self._acceptor.flows_of_hook(arrival.source, event.topic):
+                message = self._acceptor.message(flow, arrival)
+                messages.append(message)
+                if flow.has_respond and caller is None:
+                    caller = (flow, self._waiting.expect(message.id))
+        if not messages:
+            self._observer.count("intake.unwanted")
+            return Answer(200, received.answer or b'{"accepted":0}', received.answer_type)
+        try:
+            stored = await self._acceptor.store(messages)
+        except JournalError as error:
+            self._observer.emit(JournalRefused(reason=str(error)))
+            self._waiting.forget(messages)
+            return busy("the journal cannot take it now")
+        self._observer.counters["intake.accepted"] += len(stored.ids)
+        if caller is not None:
+            return await self._computed(caller[0], caller[1], messages, stored)
+        return Answer(200, received.answer or _counted(stored), received.answer_type)
+
+    async def _computed(
+        self, flow: Flow, future: asyncio.Future[Respond], messages: list[Message], stored: Stored
+    ) -> Answer:
+        """The answer the flow computes, or 202 when it takes longer than its time-out (the work goes on)."""
+        if stored.duplicates:
+            self._waiting.forget(messages)
+            return Answer(200, _counted(stored))
+        try:
+            respond = await asyncio.wait_for(future, flow.response_timeout_s)
+        except TimeoutError:
+            return _json(202, {"accepted": len(stored.ids), "ids": stored.ids})
+        finally:
+            self._waiting.forget(messages)
+        return Answer(respond.status, respond.body, respond.content_type)
+
+    async def _request(self, scope: Scope, receive: Receive) -> InboundRequest:
+        size_max = self._bounds.body_size_bytes_max
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        declared = headers.get("content-length", "0")
+        if not declared.isdigit() or int(declared) > size_max:
+            raise TooLarge
+        event = await receive()
+        body: bytes = event.get("body", b"")
+        if event.get("more_body"):
+            parts = [body]
+            size = len(body)
+            while event.get("more_body"):
+                event = await receive()
+                part = event.get("body", b"")
+                size += len(part)
+                if size > size_max:
+                    raise TooLarge
+                parts.append(part)
+            body = b"".join(parts)
+        return InboundRequest(
+            method=scope["method"],
+            path=scope["path"],
+            query=scope["query_string"].decode("latin-1"),
+            headers=headers,
+            body=body,
+        )
+
+    def _too_large(self) -> Answer:
+        return problem(413, "intake.too-large", f"the body is larger than {self._bounds.body_size_bytes_max} bytes")
+
+    def _within_rate(self, system: str, rate_per_s: float) -> bool:
+        now = self._clock.monotonic()
+        tokens, at = self._budgets.get(system, (rate_per_s, now))
+        tokens = min(rate_per_s, tokens + (now - at) * rate_per_s)
+        is_within = tokens >= 1.0
+        self._budgets[system] = (tokens - 1.0 if is_within else tokens, now)
+        return is_within
+
+
+class Callers:
+    """Callers who wait for an answer computed by a flow, by message id. An answer nobody waits for is dropped."""
+
+    def __init__(self) -> None:
+        self._futures: dict[str, asyncio.Future[Respond]] = {}
+
+    def expect(self, message_id: str) -> asyncio.Future[Respond]:
+        future: asyncio.Future[Respond] = asyncio.get_running_loop().create_future()
+        self._futures[message_id] = future
+        return future
+
+    def answer(self, message_id: str, respond: Respond) -> None:
+        future = self._futures.get(message_id)
+        if future is not None and not future.done():
+            future.set_result(respond)
+
+    def forget(self, messages: list[Message]) -> None:
+        for message in messages:
+            self._futures.pop(message.id, None)
+
+
+_RETRY_AFTER = ((b"retry-after", str(RETRY_AFTER_S).encode()),)
+
+
+def busy(reason: str) -> Answer:
+    return problem(503, "intake.busy", reason, _RETRY_AFTER)
+
+
+def problem(status: int, code: str, reason: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
+    """An error as problem details (RFC 9457)."""
+    body = msgspec.json.encode({"status": status, "code": code, "detail": reason})
+    return Answer(status, body, "application/problem+json", headers)
+
+
+def _json(status: int, value: Any) -> Answer:
+    return Answer(status, msgspec.json.encode(value))
+
+
+def _counted(stored: Stored) -> bytes:
+    return b'{"accepted":%d,"duplicates":%d}' % (len(stored.ids), stored.duplicates)
+
+
+def _trace_id(traceparent: str) -> str:
+    """The trace id of a W3C traceparent header (``00-<32 hex>-<16 hex>-<flags>``), '' when there is none."""
+    parts = traceparent.split("-")
+    is_hex = len(parts) == 4 and len(parts[1]) == 32 and all(c in "0123456789abcdef" for c in parts[1])
+    return parts[1] if is_hex else ""

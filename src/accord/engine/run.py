@@ -1,0 +1,379 @@
+"""Runs one message through its flow: answers the flow's commands, keeps results, and says how the message settles.
+
+Every effect whose result is journaled is answered from the journal. The result of an effect is durable before the next
+effect begins; the last results travel with the final settle, so a flow with one effect costs one commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from accord.engine.clock import Clock
+from accord.engine.delivery import Delivery
+from accord.flow.commands import (
+    All,
+    Answer,
+    Call,
+    Command,
+    ErrorPolicy,
+    Fetch,
+    Finished,
+    Mark,
+    Note,
+    Resolve,
+    Respond,
+    Running,
+    Wait,
+    Write,
+)
+from accord.flow.flow import Flow
+from accord.flow.keys import key_text
+from accord.flow.running import StepRejected
+from accord.journal.group import Journal
+from accord.journal.operations import CrossReference, DeadLetter, Lease, MarkSeen, Settle, State, StepResult
+from accord.observe import Observer
+from accord.observe.events import FlowDefect, FlowNote, FlowWarning, MessageDead
+from accord.record import Done, Reject, Retry
+from accord.sdk.http import decode_json, encode_json
+
+RECONNECT_WAIT_S = 0.2  # before the breaker opens; spends no attempt
+ANSWERS_UNSAVED_MAX = 200  # results of a large split are journaled in parts of this size
+REASON_LENGTH_MAX = 1000
+PROBLEMS_KEPT_MAX = 100
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """How an attempt at a message ended; ``operation`` is to be submitted to the journal."""
+
+    operation: Settle
+
+    @property
+    def is_final(self) -> bool:
+        return self.operation.state >= State.DONE
+
+
+class _Parked(Exception):
+    def __init__(self, state: State, *, due: dt.datetime | None = None, held_by: str = "", reason: str = "") -> None:
+        self.state = state
+        self.due = due
+        self.held_by = held_by
+        self.reason = reason
+
+
+class _GivenUp(Exception):
+    def __init__(self, path: str, reject: Reject, then: str) -> None:
+        self.path = path
+        self.reject = reject
+        self.then = then
+
+
+class Attempt:
+    """One attempt at one leased message. ``run()`` returns its Settlement; it never raises for what flows or systems do."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        flow: Flow,
+        journal: Journal,
+        delivery: Delivery,
+        clock: Clock,
+        observer: Observer,
+        respond: Callable[[str, Respond], None],
+    ) -> None:
+        self._lease = lease
+        self._flow = flow
+        self._journal = journal
+        self._delivery = delivery
+        self._clock = clock
+        self._observer = observer
+        self._respond = respond
+        self._results = dict(lease.results)
+        self._in_doubt = set(lease.in_doubt)
+        self._attempts = lease.attempts
+        self._unsaved: list[StepResult] = []
+        self._references: list[CrossReference] = []
+
+    async def run(self) -> Settlement:
+        message = self._lease.message
+        try:
+            dead = self._stored_give_up()
+            if dead is None:
+                finished = await self._drive(self._flow.run(message))
+                return self._settle(State.DONE, reason=finished.stopped)
+        except StepRejected as error:
+            dead = _dead_letter(error)
+        except _GivenUp as given_up:
+            if given_up.then == "stop":
+                return self._settle(State.DONE, reason=given_up.reject.reason)
+            dead = DeadLetter(
+                step=given_up.path,
+                code=given_up.reject.code,
+                reason=given_up.reject.reason[:REASON_LENGTH_MAX],
+                path=given_up.reject.path,
+            )
+        except _Parked as parked:
+            return self._park(parked)
+        except Exception as error:  # noqa: BLE001 (a defect in a step must become a dead letter, never a lost message)
+            dead = self._defect(error)
+        return await self._give_up(dead)
+
+    async def _drive(self, running: Running) -> Finished:
+        answer: Any = None
+        while True:
+            try:
+                command = running.send(answer)
+            except StopIteration as stop:
+                finished: Finished = stop.value
+                return finished
+            answer = await self._answer(command)
+
+    async def _answer(self, command: Command) -> Answer:
+        match command:
+            case Write() | Call():
+                return await self._effect(command)
+            case All():
+                return await self._all(command)
+            case Fetch():
+                return await self._deliver(command)
+            case Resolve():
+                return self._journal.read.references(command.queries)
+            case Wait():
+                if self._clock.now() < command.until:
+                    raise _Parked(State.WAITING, due=command.until, reason="delay")
+                return None
+            case Respond():
+                self._respond(self._lease.message.id, command)
+                return None
+            case Mark():
+                mark = MarkSeen(command.scope, command.id, self._lease.seq, self._clock.now())
+                return bool(await self._journal.submit(mark))
+            case Note():
+                kind = FlowWarning if command.level in ("warning", "error") else FlowNote
+                self._observer.emit(kind(flow=self._flow.name, message=self._lease.message.id, text=command.text))
+                return None
+
+    async def _effect(self, command: Write | Call) -> Done | Reject:
+        stored = self._results.get(command.path)
+        if stored is not None:
+            return decode_result(stored)
+        if self._unsaved:
+            await self._save()
+        done = await self._deliver(command)
+        if isinstance(command, Call) and command.is_read_only:
+            return done
+        return self._keep(command, done)
+
+    async def _all(self, group: All) -> list[Any]:
+        """Runs the commands with bounded concurrency; what succeeded is kept even when another one stops the message."""
+        slots = asyncio.Semaphore(group.parallel)
+        stops: list[Exception] = []
+
+        async def one(command: Command) -> Answer:
+            async with slots:
+                if stops:
+                    return None
+                try:
+                    if isinstance(command, Write | Call):
+                        return await self._effect_in_group(command)
+                    return await self._answer(command)
+                except (_Parked, _GivenUp) as stop:
+                    stops.append(stop)
+                    return None
+
+        if self._unsaved:
+            await self._save()
+        answers = await asyncio.gather(*(one(command) for command in group.commands))
+        if stops:
+            raise next((stop for stop in stops if isinstance(stop, _GivenUp)), stops[0])
+        return list(answers)
+
+    async def _effect_in_group(self, command: Write | Call) -> Done | Reject:
+        stored = self._results.get(command.path)
+        if stored is not None:
+            return decode_result(stored)
+        done = await self._deliver(command)
+        if isinstance(command, Call) and command.is_read_only:
+            return done
+        kept = self._keep(command, done)
+        if len(self._unsaved) >= ANSWERS_UNSAVED_MAX:
+            await self._save()
+        return kept
+
+    async def _deliver(self, command: Write | Call | Fetch) -> Done | Reject:
+        """One attempt. Raises _Parked when it has to be tried again, _GivenUp when it must not."""
+        system = command.system if isinstance(command, Call) else command.entity.partition(".")[0]
+        if not self._delivery.gate(system).may_try():
+            raise _Parked(State.HELD, held_by=system, reason=f"{system} is not available")
+        in_doubt = command.path in self._in_doubt or self._lease.is_recovered
+        outcome = await self._delivery.attempt(command, self._lease.message.id, self._flow.name, in_doubt)
+        policy = command.policy or self._flow.policy
+        if isinstance(outcome, Done):
+            self._in_doubt.discard(command.path)
+            self._attempts = 0
+            return outcome
+        if isinstance(outcome, Reject):
+            return self._refused(command.path, outcome, policy)
+        if outcome.in_doubt:
+            self._in_doubt.add(command.path)
+        gate = self._delivery.gate(system)
+        if not isinstance(outcome, Retry) or outcome.throttled:
+            if not gate.may_try():
+                raise _Parked(State.HELD, held_by=system, reason=outcome.reason)
+            raise _Parked(State.WAITING, due=self._after(outcome.after_s or RECONNECT_WAIT_S), reason=outcome.reason)
+        return self._try_later(command.path, outcome, policy)
+
+    def _try_later(self, path: str, outcome: Retry, policy: ErrorPolicy) -> Done | Reject:
+        self._attempts += 1
+        if self._attempts >= policy.attempts:
+            reject = Reject(
+                f"given up after {self._attempts} attempts: {outcome.reason}", code="flow.attempts-exhausted"
+            )
+            return self._refused(path, reject, policy)
+        wait_s = backoff_s(policy, self._attempts, random.random())
+        raise _Parked(State.WAITING, due=self._after(max(wait_s, outcome.after_s or 0.0)), reason=outcome.reason)
+
+    def _refused(self, path: str, reject: Reject, policy: ErrorPolicy) -> Reject:
+        if policy.then == "continue":
+            return reject
+        raise _GivenUp(path, reject, policy.then)
+
+    def _keep(self, command: Write | Call, answer: Done | Reject) -> Done | Reject:
+        """Remembers a result, to be journaled with the next save. Returns it as it will be read back: the flow sees the same
+        answer on this attempt as on every later one."""
+        value = encode_json(answer)
+        kept = decode_result(value)
+        self._results[command.path] = value
+        self._unsaved.append(StepResult(command.path, value))
+        if isinstance(command, Write) and command.link_from and isinstance(kept, Done):
+            fields = self._delivery.entity(command.entity).key
+            key = key_text(kept.result, fields) or key_text(command.record, fields)
+            if key:
+                self._references.append(CrossReference(command.link_from, command.link_key, command.entity, key))
+        return kept
+
+    async def _save(self) -> None:
+        """Journals the results so far; the message stays ready."""
+        unsaved, self._unsaved = self._unsaved, []
+        references, self._references = self._references, []
+        await self._journal.submit(
+            Settle(
+                seq=self._lease.seq,
+                state=State.READY,
+                results=tuple(unsaved),
+                attempts=self._attempts,
+                in_doubt=tuple(self._in_doubt),
+                references=tuple(references),
+            )
+        )
+
+    def _stored_give_up(self) -> DeadLetter | None:
+        stored = self._results.get(GIVE_UP_PATH)
+        return msgspec.json.decode(stored, type=DeadLetter) if stored is not None else None
+
+    async def _give_up(self, dead: DeadLetter) -> Settlement:
+        """Undoes what was done, in reverse, as durable effects of its own; then the message is dead."""
+        done = {path: one for path, raw in self._results.items() if isinstance(one := _done_or_none(path, raw), Done)}
+        undo = self._flow.undo(self._lease.message, done) if done else None
+        if undo is not None:
+            if GIVE_UP_PATH not in self._results:
+                value = encode_json(dead)
+                self._results[GIVE_UP_PATH] = value
+                self._unsaved.append(StepResult(GIVE_UP_PATH, value))
+            try:
+                await self._drive(undo)
+            except _Parked as parked:
+                return self._park(parked)
+            except (_GivenUp, StepRejected) as error:
+                dead = msgspec.structs.replace(dead, reason=f"{dead.reason}; undo failed at {_failure(error)}")
+            except Exception as error:  # noqa: BLE001 (same as in run: never lose the message)
+                self._defect(error)
+                dead = msgspec.structs.replace(dead, reason=f"{dead.reason}; undo failed: {type(error).__name__}")
+        self._observer.emit(
+            MessageDead(
+                flow=self._flow.name,
+                message=self._lease.message.id,
+                step=dead.step,
+                code=dead.code,
+                reason=dead.reason,
+            )
+        )
+        return self._settle(State.DEAD, dead=dead, reason=dead.reason)
+
+    def _defect(self, error: Exception) -> DeadLetter:
+        shown = f"{type(error).__name__}: {error}"[:REASON_LENGTH_MAX]
+        self._observer.emit(
+            FlowDefect(flow=self._flow.name, message=self._lease.message.id, step="", error=type(error).__name__)
+        )
+        return DeadLetter(step="", code="flow.defect", reason=shown)
+
+    def _park(self, parked: _Parked) -> Settlement:
+        return self._settle(parked.state, due=parked.due, held_by=parked.held_by, reason=parked.reason)
+
+    def _settle(
+        self,
+        state: State,
+        *,
+        due: dt.datetime | None = None,
+        held_by: str = "",
+        reason: str = "",
+        dead: DeadLetter | None = None,
+    ) -> Settlement:
+        return Settlement(
+            Settle(
+                seq=self._lease.seq,
+                state=state,
+                results=tuple(self._unsaved),
+                attempts=self._attempts,
+                due=due,
+                held_by=held_by,
+                in_doubt=tuple(self._in_doubt),
+                reason=reason[:REASON_LENGTH_MAX],
+                dead=dead,
+                references=tuple(self._references),
+            )
+        )
+
+    def _after(self, seconds: float) -> dt.datetime:
+        return self._clock.now() + dt.timedelta(seconds=seconds)
+
+
+GIVE_UP_PATH = "undo"  # the stored reason why a flow is being undone; survives a crash in the middle of undoing
+
+
+def backoff_s(policy: ErrorPolicy, attempt: int, chance: float) -> float:
+    """Exponential back-off with full jitter: ``chance`` in [0, 1) of min(longest, first * factor ** (attempt - 1))."""
+    exponent = min(attempt - 1, 64)
+    return float(chance * min(policy.longest_s, policy.first_s * policy.factor**exponent))
+
+
+def decode_result(raw: bytes) -> Done | Reject:
+    """A stored result; numbers stay exact."""
+    tagged = decode_json(raw)
+    if tagged["type"] == "done":
+        return Done(tagged.get("result"), tagged.get("was_there", False))
+    return Reject(tagged["reason"], tagged.get("path", ""), tagged.get("code", "connector.rejected"))
+
+
+def _done_or_none(path: str, raw: bytes) -> Done | Reject | None:
+    return None if path == GIVE_UP_PATH else decode_result(raw)
+
+
+def _failure(error: _GivenUp | StepRejected) -> str:
+    return f"{error.path}: {error.reject.reason}" if isinstance(error, _GivenUp) else str(error)
+
+
+def _dead_letter(error: StepRejected) -> DeadLetter:
+    first = error.problems[0] if error.problems else None
+    return DeadLetter(
+        step=error.step,
+        code=first.code if first else error.code,
+        reason=str(error)[:REASON_LENGTH_MAX],
+        path=first.path if first else "",
+        details=encode_json(error.problems[:PROBLEMS_KEPT_MAX]),
+    )

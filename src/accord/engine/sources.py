@@ -1,0 +1,168 @@
+"""What Accord fetches by itself: polls, arriving files, and the clock. One task per trigger.
+
+A page of records and the cursor behind it are accepted in one transaction, so a crash neither loses nor repeats a page.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+
+import msgspec
+
+from accord.engine.accept import Acceptor, Arrival
+from accord.engine.clock import Clock
+from accord.engine.delivery import Port
+from accord.errors import JournalError
+from accord.flow.flow import Flow
+from accord.flow.trigger import FilesTrigger, PollTrigger, ScheduleTrigger
+from accord.journal.group import Journal
+from accord.journal.operations import SaveCursors
+from accord.observe import Observer
+from accord.observe.events import ReadStopped
+from accord.record import Cursor, Outcome, Reconnect, Reject, Retry
+from accord.sdk.connector import Page, ReadFailed
+from accord.sdk.http import decode_json, encode_json
+
+BACKLOG_MAX = 20_000  # open messages of a flow; reading pauses above it, so that the source holds the rest
+BACKLOG_WAIT_S = 0.2
+FAILED_WAIT_FIRST_S = 1.0
+FAILED_WAIT_LONGEST_S = 60.0
+CATCH_UP_LOOK_BACK = dt.timedelta(days=32)  # bounds the search for the last missed time after a long stop
+
+
+class Reader:
+    """Polls one entity for one flow: reads to the end, then again after the interval. ``run`` goes on until cancelled."""
+
+    def __init__(
+        self,
+        flow: Flow,
+        trigger: PollTrigger | FilesTrigger,
+        port: Port,
+        acceptor: Acceptor,
+        journal: Journal,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self._flow = flow
+        self._trigger = trigger
+        self._port = port
+        self._entity = port.entities[trigger.entity]
+        self._acceptor = acceptor
+        self._journal = journal
+        self._clock = clock
+        self._observer = observer
+        self._cursor_name = f"read:{flow.name}:{trigger.entity}"
+        self._failures = 0
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.read_once()
+                self._failures = 0
+                wait_s = self._trigger.every_s
+            except ReadFailed as failed:
+                wait_s = self._failed(failed.outcome)
+            except JournalError as error:
+                wait_s = self._failed(Retry(str(error)))
+            except Exception as error:  # noqa: BLE001 (a connector's defect must not end the reading; it is reported)
+                wait_s = self._failed(Retry(f"the connector failed unexpectedly: {type(error).__name__}: {error}"))
+            await self._clock.sleep(wait_s)
+
+    async def read_once(self) -> int:
+        """Reads all there is now. Returns how many records were accepted anew. Raises ReadFailed, JournalError."""
+        raw = self._journal.read.cursor(self._cursor_name)
+        position = decode_json(raw) if raw is not None else None
+        count = 0
+        async for page in self._port.connection.read(self._entity, position):
+            await self._wait_for_room()
+            count += await self._accept(page)
+        return count
+
+    async def _accept(self, page: Page) -> int:
+        messages = [
+            self._acceptor.message(
+                self._flow,
+                Arrival(source=self._entity.name, body=encode_json(record), event_id=_event_id(page, index)),
+            )
+            for index, record in enumerate(page.records)
+        ]
+        cursor = Cursor(self._cursor_name, encode_json(page.position))
+        stored = await self._acceptor.store(messages, (cursor,))
+        if page.is_last and page.name:
+            await self._port.connection.settled(self._entity, page.name, rejected=False)
+        return len(stored.ids)
+
+    async def _wait_for_room(self) -> None:
+        while self._acceptor.open_count(self._flow.name) >= BACKLOG_MAX:
+            await self._clock.sleep(BACKLOG_WAIT_S)
+
+    def _failed(self, outcome: Outcome) -> float:
+        self._failures += 1
+        longest_s = min(FAILED_WAIT_LONGEST_S, FAILED_WAIT_FIRST_S * 2 ** min(self._failures - 1, 10))
+        wait_s = longest_s * random.uniform(0.5, 1.0)
+        if isinstance(outcome, Retry | Reconnect) and outcome.after_s:
+            wait_s = max(wait_s, outcome.after_s)
+        reason = outcome.reason if isinstance(outcome, Retry | Reconnect | Reject) else str(outcome)
+        self._observer.emit(
+            ReadStopped(flow=self._flow.name, entity=self._entity.name, reason=reason, retry_in_s=wait_s)
+        )
+        return wait_s
+
+
+def _event_id(page: Page, index: int) -> str:
+    return page.event_ids[index] if index < len(page.event_ids) else ""
+
+
+class Schedule:
+    """Starts a flow at its times. A time is started once, also across restarts; of several missed times only the last is."""
+
+    def __init__(
+        self, flow: Flow, trigger: ScheduleTrigger, acceptor: Acceptor, journal: Journal, clock: Clock
+    ) -> None:
+        self._flow = flow
+        self._trigger = trigger
+        self._acceptor = acceptor
+        self._journal = journal
+        self._clock = clock
+        self._cursor_name = f"schedule:{flow.name}:{trigger.cron or trigger.every_s}"
+
+    async def run(self) -> None:
+        last = await self._last()
+        while True:
+            due = self._trigger.after(last)
+            wait_s = (due - self._clock.now()).total_seconds()
+            if wait_s > 0:
+                await self._clock.sleep(min(wait_s, 60.0))
+                continue
+            due = self._last_missed(due)
+            await self._start(due)
+            last = due
+
+    async def _last(self) -> dt.datetime:
+        raw = self._journal.read.cursor(self._cursor_name)
+        if raw is not None:
+            return msgspec.json.decode(raw, type=dt.datetime)
+        now = self._clock.now()
+        await self._journal.submit(SaveCursors((Cursor(self._cursor_name, msgspec.json.encode(now)),)))
+        return now
+
+    def _last_missed(self, due: dt.datetime) -> dt.datetime:
+        now = self._clock.now()
+        if self._trigger.every_s:
+            return max(due, self._trigger.after(now - dt.timedelta(seconds=self._trigger.every_s)))
+        recent = self._trigger.after(max(due, now - CATCH_UP_LOOK_BACK))
+        while recent <= now:
+            due, recent = recent, self._trigger.after(recent)
+        return due
+
+    async def _start(self, due: dt.datetime) -> None:
+        body = msgspec.json.encode({"scheduled_at": due})
+        arrival = Arrival(source=f"schedule.{self._flow.name}", body=body, event_id=due.isoformat())
+        cursor = Cursor(self._cursor_name, msgspec.json.encode(due))
+        while True:
+            try:
+                await self._acceptor.store([self._acceptor.message(self._flow, arrival)], (cursor,))
+                return
+            except JournalError:
+                await self._clock.sleep(FAILED_WAIT_FIRST_S)
