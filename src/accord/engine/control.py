@@ -236,16 +236,18 @@ class ControlApi:
 
     async def _answer(self, request: InboundRequest, parts: list[str], query: dict[str, str]) -> Any:
         control = self._control
-        paging = {"after_seq": int(query.get("after", "0")), "limit": int(query.get("limit", "100"))}
+        after_seq, limit = int(query.get("after", "0")), int(query.get("limit", "100"))
         match request.method, parts:
             case "GET", ["status"]:
                 return control.status()
             case "GET", ["messages"]:
                 found = {name: query.get(name, "") for name in ("flow", "key", "id", "state")}
-                return control.messages(**found, **paging)
+                return control.messages(**found, after_seq=after_seq, limit=limit)
             case "GET", ["dead-letters"]:
                 with_payload = query.get("payload") == "1"
-                return control.dead_letters(flow=query.get("flow", ""), with_payload=with_payload, **paging)
+                return control.dead_letters(
+                    flow=query.get("flow", ""), after_seq=after_seq, limit=limit, with_payload=with_payload
+                )
             case "POST", ["dead-letters", seq, "replay"]:
                 from_start = query.get("from_start") == "1"
                 await control.replay(int(seq), body=request.body or None, from_start=from_start)

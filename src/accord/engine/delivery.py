@@ -65,6 +65,11 @@ class Delivery:
             self._observer.emit(FlowDefect(flow=flow, message=message_id, step=command.path, error=shown[:500]))
             return Retry(f"the connector failed unexpectedly: {type(error).__name__}", in_doubt=True)
 
+    def cancel(self) -> None:
+        """Stops grouped writes that wait; those under way end with the connection."""
+        for group in self._groups.values():
+            group.cancel()
+
     async def _write(self, command: Write, item: WriteItem) -> One:
         port = self._ports[command.entity.partition(".")[0]]
         entity = port.entities[command.entity]
@@ -113,6 +118,10 @@ class _Group:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         return await future
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
     async def _run(self) -> None:
         while self._waiting:

@@ -38,6 +38,7 @@ from accord.observe.events import EngineReady, EngineStopped, EngineStopping
 from accord.project import Project
 from accord.record import Entity
 from accord.sdk.connector import Connection, Context
+from accord.settings.secret import Secret
 
 STATE_FILE = "engine.json"
 
@@ -53,6 +54,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     bounds: Bounds = Bounds()
     retention: Retention = Retention()
     drain_s: float = 20.0
+    api_token: Secret | None = None  # None: a new one for each start, in the state folder
     with_web: bool = True
 
 
@@ -74,7 +76,7 @@ class Engine:
         self.clock = clock or SystemClock()
         self.journal = Journal(store)
         self.address = ""
-        self.token = secrets.token_urlsafe(24)
+        self.token = settings.api_token.reveal() if settings.api_token else secrets.token_urlsafe(24)
         self.flows: dict[str, Flow] = dict(project.flows)
         self.entities: dict[str, Entity] = {
             entity.name: entity for system in project.systems.values() for entity in system.entities.values()
@@ -87,6 +89,8 @@ class Engine:
         self._tasks: list[asyncio.Task[None]] = []
         self._clients: list[PooledHttpClient] = []
         self._connections: dict[str, Connection] = {}
+        self._ports: dict[str, Port] = {}
+        self._delivery = Delivery(self._ports, self.observer)
         self._web: WebServer | None = None
         self._is_ready = False
         self._is_open = False
@@ -172,12 +176,12 @@ class Engine:
             await asyncio.wait(stops, timeout=self.settings.drain_s)
         for queue in self._queues.values():
             queue.cancel()
+        self._delivery.cancel()
         for stop in stops:
             stop.cancel()
         await asyncio.gather(*stops, return_exceptions=True)
 
     async def _connect(self) -> None:
-        ports: dict[str, Port] = {}
         for name, system in self.project.systems.items():
             client = PooledHttpClient(connections_max=system.rate_limit.concurrent)
             self._clients.append(client)
@@ -191,15 +195,13 @@ class Engine:
             connection = system.kind.connect(system.settings, system.entities, context)
             self._connections[name] = connection
             await connection.open()
-            ports[name] = Port(
+            self._ports[name] = Port(
                 name=name,
                 connection=connection,
                 gate=self._gates[name],
                 entities={entity.name: entity for entity in system.entities.values()},
                 items_max={e.name: system.capabilities(e).write_items_max for e in system.entities.values()},
             )
-        self._ports = ports
-        self._delivery = Delivery(ports, self.observer)
 
     def _run_queues(self) -> None:
         counts = self.journal.read.counts()

@@ -99,8 +99,8 @@ class Reader:
 
     def _failed(self, outcome: Outcome) -> float:
         self._failures += 1
-        longest_s = min(FAILED_WAIT_LONGEST_S, FAILED_WAIT_FIRST_S * 2 ** min(self._failures - 1, 10))
-        wait_s = longest_s * random.uniform(0.5, 1.0)
+        longest_s = min(FAILED_WAIT_LONGEST_S, FAILED_WAIT_FIRST_S * 2.0 ** min(self._failures - 1, 10))
+        wait_s: float = longest_s * random.uniform(0.5, 1.0)
         if isinstance(outcome, Retry | Reconnect) and outcome.after_s:
             wait_s = max(wait_s, outcome.after_s)
         reason = outcome.reason if isinstance(outcome, Retry | Reconnect | Reject) else str(outcome)
