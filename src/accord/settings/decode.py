@@ -97,6 +97,14 @@ def is_struct(type_: Any) -> bool:
     return isinstance(type_, type) and issubclass(type_, msgspec.Struct)
 
 
+def is_sequence_type(type_: Any) -> bool:
+    return (get_origin(type_) or type_) in _SEQUENCES
+
+
+def is_mapping_type(type_: Any) -> bool:
+    return (get_origin(type_) or type_) in _MAPPINGS
+
+
 def is_union(type_: Any) -> bool:
     return get_origin(type_) in (Union, types.UnionType)
 
@@ -142,9 +150,9 @@ class _Reader:
             value = self.anything(node, path)
         elif is_struct(type_):
             value = self.struct(node, type_, path)
-        elif get_origin(type_) in _SEQUENCES or type_ in _SEQUENCES:
+        elif is_sequence_type(type_):
             value = self.sequence(node, type_, path)
-        elif get_origin(type_) in _MAPPINGS or type_ in _MAPPINGS:
+        elif is_mapping_type(type_):
             value = self.mapping(node, type_, path)
         elif is_size(metas):
             value = self.size(node, path)
@@ -213,7 +221,11 @@ class _Reader:
     def invalid(self, node: Node, sentence: str) -> _Bad:
         key = re.match(r"`(\w+)`", sentence)
         place = node.place_of(key[1]) if key else node.place
-        self.faults.add("settings.invalid", place, sentence[:1].upper() + sentence[1:].rstrip(".") + ".")
+        self.faults.add(
+            "settings.invalid",
+            place,
+            sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith((".", "?")) else "."),
+        )
         return _BAD
 
     def sequence(self, node: Node, type_: Any, path: str) -> Any:
@@ -289,18 +301,21 @@ class _Reader:
         """The member whose shape fits, so that its faults are told; several of one shape: the first that reads without fault."""
         if node.value is None and type(None) in members:
             return None
+        wanted = [m for m in members if m is not type(None)]
+        if len(wanted) == 1:
+            return self.read(node, wanted[0], path)
         fitting = [m for m in members if m is not type(None) and m is not Secret and _has_shape(node, m)]
         structs = [m for m in fitting if is_struct(m)]
         if len(structs) > 1 and (chosen := _by_tag(node, structs)) is not None:
             fitting = [chosen]
-        if len(fitting) == 1 and (not node.is_scalar or len(set(members) - {type(None)}) == 1):
+        if len(fitting) == 1 and not node.is_scalar:
             return self.read(node, fitting[0], path)
         for member in fitting:
             tried = Faults()
             value = _Reader(tried, self.what).read(node, member, path)
             if value is not _BAD:
                 return value
-        expected = describe_type(Union[tuple(m for m in members if m is not type(None))])  # noqa: UP007
+        expected = describe_type(Union[tuple(wanted)])  # noqa: UP007
         return self.wrong(node, path, expected, shown="written openly" if Secret in members else "")
 
     def constrain(self, node: Node, value: Any, metas: list[msgspec.Meta], path: str) -> Any:
@@ -360,12 +375,11 @@ _TEXT_READERS: dict[Any, Callable[[str], Any]] = {
 
 def _has_shape(node: Node, type_: Any) -> bool:
     type_, _ = split_annotated(type_)
-    origin = get_origin(type_) or type_
     if type_ in (Any, Node, object):
         return True
-    if is_struct(type_) or origin in _MAPPINGS:
+    if is_struct(type_) or is_mapping_type(type_):
         return node.is_map
-    if origin in _SEQUENCES:
+    if is_sequence_type(type_):
         return node.is_list
     return node.is_scalar
 
@@ -437,9 +451,9 @@ def describe_type(type_: Any) -> str:
         values: list[Any] = list(get_args(type_))
     elif isinstance(type_, type) and issubclass(type_, enum.Enum):
         values = [member.value for member in type_]
-    elif is_struct(type_) or (get_origin(type_) or type_) in _MAPPINGS:
+    elif is_struct(type_) or is_mapping_type(type_):
         return "a mapping"
-    elif (get_origin(type_) or type_) in _SEQUENCES:
+    elif is_sequence_type(type_):
         return "a list"
     else:
         return _WORDS.get(type_, getattr(type_, "__name__", str(type_)))
