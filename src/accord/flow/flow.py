@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
+from accord.mapping.contract import Contract
+
 from accord.errors import NOWHERE, Place, Problem, RecordError
 from accord.flow.commands import Command, ErrorPolicy, Fetch, Finished, Running
 from accord.flow.effects import EffectInfo
 from accord.flow.keys import key_text
 from accord.flow.running import Frame, GivenUp, Run, Step, StepRejected, StopFlow, ask, run_steps
 from accord.flow.trigger import Trigger
-from accord.mapping.contract import Contract
-from accord.mapping.expression import Environment
 from accord.record import Done, Entity, Message, Reject
 from accord.sdk.http import encode_json
 from accord.settings.node import Node
@@ -26,6 +26,7 @@ class Flow:
     ``version``: 16 hex digits over the declaration and what it uses. ``source``: full name of the entity it starts from
     ('' for a schedule). ``effects``: every change it can make outside, with its guarantee. ``systems``: all systems it touches.
     ``policy``: the flow's own; a command's policy, if set, goes before it. ``tests``: its declared tests, as nodes.
+    ``names``: static path of a step to its ``as`` name.
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class Flow:
         contract: Contract,
         key_of: Callable[[bytes, str], str],
         steps: tuple[Step, ...],
+        start_path: str = "start",
+        names: dict[str, str] | None = None,
         tests: tuple[Node, ...] = (),
         place: Place = NOWHERE,
     ) -> None:
@@ -63,6 +66,8 @@ class Flow:
         self._contract = contract
         self._key_of = key_of
         self._steps = steps
+        self._start_path = start_path
+        self.names = names or {}
 
     def key_of(self, body: bytes, fallback: str) -> str:
         """The ordering key of a record's JSON; ``fallback`` when the body does not give one. Never raises."""
@@ -70,7 +75,7 @@ class Flow:
 
     def run(self, message: Message) -> Running:
         """Runs the flow for one message. The generator raises StepRejected when the record is refused."""
-        run = Run(message, _environment(message))
+        run = Run(message)
         try:
             frame = yield from self._start(run)
             yield from run_steps(self._steps, frame)
@@ -80,7 +85,7 @@ class Flow:
 
     def undo(self, message: Message, done: Mapping[str, Done]) -> Running:
         """Runs the ``undo:`` steps of the effects in ``done`` (by path), last first. Asks only what they and the way there need."""
-        run = Run(message, _environment(message), dict(done))
+        run = Run(message, dict(done))
         try:
             frame = yield from self._start(run)
             yield from run_steps(self._steps, frame)
@@ -104,7 +109,7 @@ class Flow:
         try:
             frame.record = self._contract.decode(body)
         except RecordError as error:
-            raise StepRejected("start", error.problems) from error
+            raise StepRejected(self._start_path, error.problems) from error
         if self.source_entity is not None:
             run.source_key = key_text(frame.record, self.source_entity.key)
         return frame

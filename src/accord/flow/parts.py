@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import msgspec
+from accord.mapping.mapping import Mapping
 
 from accord.errors import NOWHERE, Place
 from accord.mapping.functions import FunctionTable
-from accord.mapping.mapping import Mapping
+from accord.mapping.lookup import Lookup
 from accord.record import Entity
 from accord.sdk.connector import Capabilities, ConnectorKind, Operation, RateLimit
-from accord.settings.node import Node
 
 
 class DeclaredSystem(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,5 +44,5 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     entities: dict[str, Entity]
     mappings: dict[str, Mapping]
     functions: FunctionTable
-    lookups: dict[str, Node]
+    lookups: dict[str, Lookup]
     broken: frozenset[str] = frozenset()

@@ -17,12 +17,14 @@ import msgspec
 
 from accord.errors import AccordError, Problem, RecordError
 from accord.flow.commands import Call, Command, ErrorPolicy, Fetch, Mark, Note, Resolve, Respond, Wait, Write
-from accord.mapping.expression import Environment, Expression
+from accord.mapping.environment import Environment, Query
+from accord.mapping.expression import Expression
 from accord.record import Done, Message, Reject
 
 Asking: TypeAlias = Generator[Command, Any, None]
 T = TypeVar("T")
 RESOLVE_ROUNDS_MAX = 50
+TOPIC_HEADER = "accord-topic"
 
 
 class StepRejected(AccordError):
@@ -56,14 +58,28 @@ class GivenUp(Exception):
 class Run:
     """What all frames of one message share."""
 
-    __slots__ = ("done", "environment", "message", "source_key", "undos")
+    __slots__ = ("clock", "done", "environment", "message", "refs", "source_key", "undos")
 
-    def __init__(self, message: Message, environment: Environment, done: dict[str, Done] | None = None) -> None:
+    def __init__(self, message: Message, done: dict[str, Done] | None = None) -> None:
         self.message = message
-        self.environment = environment
+        self.refs: dict[Query, str | None] = {}
+        self.environment = Environment(message.time, message_names(message), self.refs)
+        self.clock = message.time
         self.source_key = ""
         self.done = done
         self.undos: list[Callable[[], Asking]] = []
+
+
+def message_names(message: Message) -> dict[str, Any]:
+    """What expressions see as ``message``."""
+    return {
+        "id": message.id,
+        "key": message.key,
+        "source": message.source,
+        "time": message.time,
+        "topic": message.headers.get(TOPIC_HEADER),
+        "headers": message.headers,
+    }
 
 
 class Frame:
@@ -117,13 +133,12 @@ def passes_over(policy: ErrorPolicy | None, reason: str) -> bool:
 
 def evaluate(expression: Expression, frame: Frame) -> Generator[Command, Any, Any]:
     """The value of an expression, with the cross-references it needs asked for."""
-    return (yield from resolved(frame.run.environment, expression.evaluate, frame))
+    return (yield from resolved(expression.evaluate, frame))
 
 
-def resolved(
-    environment: Environment, work: Callable[[Any, dict[str, Any], Environment], T], frame: Frame
-) -> Generator[Command, Any, T]:
+def resolved(work: Callable[[Any, dict[str, Any], Environment], T], frame: Frame) -> Generator[Command, Any, T]:
     """Does pure work, asks for the cross-references it missed, and does it again until none is missing."""
+    environment = frame.run.environment
     for _ in range(RESOLVE_ROUNDS_MAX):
         try:
             value = work(frame.record, frame.names, environment)
@@ -133,11 +148,13 @@ def resolved(
         else:
             if not environment.missing:
                 return value
-        queries = tuple(sorted(environment.missing))
+        queries = tuple(environment.missing)
         environment.missing.clear()
         keys = yield Resolve(queries)
-        environment.refs.update(zip(queries, keys, strict=True))
-    raise RecordError([Problem("flow.references", "", f"Cross-references still missing after {RESOLVE_ROUNDS_MAX} rounds")])
+        frame.run.refs.update(zip(queries, keys, strict=True))
+    raise RecordError(
+        [Problem("flow.references", "", f"Cross-references still missing after {RESOLVE_ROUNDS_MAX} rounds")]
+    )
 
 
 def ask(frame: Frame, command: Command) -> Generator[Command, Any, Any]:

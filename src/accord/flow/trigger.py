@@ -111,7 +111,9 @@ def read_triggers(node: Node, faults: Faults) -> tuple[Trigger, ...]:
     """Triggers of an ``on:`` node (one or a list); faults for those that cannot be read."""
     nodes = node.elements() if node.is_list else [node]
     if not nodes:
-        faults.add("flow.bad-trigger", node.place, "'on' names no trigger.", "Write for example {webhook: shop.orders}.")
+        faults.add(
+            "flow.bad-trigger", node.place, "'on' names no trigger.", "Write for example {webhook: shop.orders}."
+        )
     found = [read_trigger(each, faults) for each in nodes]
     return tuple(trigger for trigger in found if trigger is not None)
 
@@ -147,7 +149,10 @@ def _checked(every: dt.timedelta, node: Node, faults: Faults) -> float:
     seconds = every.total_seconds()
     if seconds < EVERY_S_MIN:
         faults.add(
-            "flow.bad-trigger", node.place, f"'every: {seconds:g}s' is too often.", f"At least {EVERY_S_MIN:g} s is allowed."
+            "flow.bad-trigger",
+            node.place,
+            f"'every: {seconds:g}s' is too often.",
+            f"At least {EVERY_S_MIN:g} s is allowed.",
         )
     return max(seconds, EVERY_S_MIN)
 
@@ -173,7 +178,7 @@ def _schedule(spec: _Schedule, node: Node, faults: Faults) -> Trigger | None:
             "flow.bad-schedule",
             place,
             f"'{spec.schedule}' is no cron expression that ever comes true: {str(error) or 'no such day'}.",
-            "Write five fields: minute hour day month weekday, like \"0 2 * * *\", or {every: 5m}.",
+            'Write five fields: minute hour day month weekday, like "0 2 * * *", or {every: 5m}.',
         )
         return None
     return ScheduleTrigger(cron=spec.schedule, zone=spec.zone, place=node.place)

@@ -1,0 +1,73 @@
+"""Flow files into specs: the shape of a flow, before anything is looked up."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+
+import msgspec
+
+from accord.errors import NOWHERE, Faults, Place
+from accord.flow.commands import ErrorPolicy
+from accord.flow.policy import read_policy
+from accord.flow.trigger import Trigger, read_triggers
+from accord.settings.decode import decode
+from accord.settings.node import Node
+
+RESPONSE_TIMEOUT_S = 25.0
+NAME = re.compile(r"[a-z][a-z0-9_-]*\Z")
+
+
+class FlowSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A flow as written. ``steps`` is the node of the list; ``node`` the whole file."""
+
+    name: str
+    summary: str
+    triggers: tuple[Trigger, ...]
+    key: Node | None
+    steps: Node
+    policy: ErrorPolicy
+    response_timeout_s: float
+    tests: tuple[Node, ...]
+    node: Node
+    place: Place = NOWHERE
+
+
+class _File(msgspec.Struct, frozen=True):
+    flow: str
+    on: Node
+    steps: Node
+    summary: str = ""
+    key: Node | None = None
+    on_error: Node | None = None
+    response_timeout: dt.timedelta = dt.timedelta(seconds=RESPONSE_TIMEOUT_S)
+    tests: tuple[Node, ...] = ()
+
+
+def read_flow(node: Node, faults: Faults) -> FlowSpec | None:
+    """Reads a flow file; None when it lacks what every flow has. Faults carry their lines."""
+    file = decode(node, _File, faults, what="this flow")
+    if file is None:
+        return None
+    if not NAME.match(file.flow):
+        faults.add(
+            "flow.bad-name",
+            node.place_of("flow"),
+            f"'{file.flow}' cannot be a flow's name.",
+            "Use small letters, digits, - and _, beginning with a letter.",
+        )
+    policy = ErrorPolicy()
+    if file.on_error is not None:
+        policy = read_policy(file.on_error, policy, faults, is_flow=True)
+    return FlowSpec(
+        name=file.flow,
+        summary=file.summary,
+        triggers=read_triggers(file.on, faults),
+        key=file.key,
+        steps=file.steps,
+        policy=policy,
+        response_timeout_s=file.response_timeout.total_seconds(),
+        tests=file.tests,
+        node=node,
+        place=node.place_of("flow"),
+    )
