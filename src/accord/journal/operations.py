@@ -111,7 +111,9 @@ class Discard(msgspec.Struct, frozen=True, tag=True):
 
 
 class ReleaseDue(msgspec.Struct, frozen=True, tag=True):
-    """Waiting messages due at ``now`` become ready, oldest sequence first, at most ``limit``. Result: tuple[Lease, ...] of them."""
+    """Waiting messages due at ``now`` become ready, earliest due first, at most ``limit``: so a million overdue ones cost no
+    sort. Result: tuple[Lease, ...] of them by seq; whether one is eligible (a replayed message of its key may go before it)
+    is for ``next_of_key`` to say."""
 
     now: dt.datetime
     limit: int

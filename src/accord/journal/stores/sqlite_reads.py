@@ -1,0 +1,161 @@
+"""What the SQLite journal answers: reads of committed state, by the writer's connection or a read-only one of their own."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from accord.journal.operations import DeadLetter, DeadLetterRow, Lease, MessageRow, State
+from accord.journal.stores.sqlite_schema import from_us
+from accord.record import Message
+
+decode_message = msgspec.msgpack.Decoder(Message).decode
+decode_letter = msgspec.msgpack.Decoder(DeadLetter).decode
+decode_results = msgspec.msgpack.Decoder(dict[str, bytes]).decode
+decode_paths = msgspec.msgpack.Decoder(frozenset[str]).decode
+
+_LEASE = "SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.in_doubt, m.replayed_in FROM messages m JOIN contents c USING (seq)"
+_LEASE_ELIGIBLE = f"{_LEASE} WHERE m.state = 0 AND m.is_head = 1 AND m.flow = ? AND m.seq > ? ORDER BY m.seq LIMIT ?"
+_LEASE_OLDEST_OF_KEY = f"{_LEASE} WHERE m.state < 10 AND m.flow = ? AND m.key = ? ORDER BY m.seq LIMIT 1"
+_LEASE_ONE = f"{_LEASE} WHERE m.seq = ?"
+
+_ROW = (
+    "SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.due, m.held_by, m.reason, m.settled_at, d.letter"
+    " FROM messages m JOIN contents c USING (seq) LEFT JOIN dead d USING (seq) WHERE "
+)
+_DEAD = (
+    "SELECT d.seq, c.message, d.letter, m.attempts, d.at FROM dead d JOIN messages m USING (seq) JOIN contents c USING (seq)"
+    " WHERE m.state = 11"
+)
+_DEAD_OF_FLOW = f"{_DEAD} AND d.flow = ? AND d.seq > ? ORDER BY d.seq LIMIT ?"
+_DEAD_OF_ALL = f"{_DEAD} AND d.seq > ? ORDER BY d.seq LIMIT ?"
+# Literal states, so that SQLite proves them to imply the partial indexes' conditions.
+_STATE_CONDITIONS = {
+    "ready": "m.state < 10 AND m.state = 0",
+    "waiting": "m.state = 1 AND (m.state = 1 OR m.state = 2)",
+    "held": "m.state = 2 AND (m.state = 1 OR m.state = 2)",
+    "done": "m.state = 10",
+    "dead": "m.state = 11 AND m.seq IN (SELECT seq FROM dead)",
+}
+
+
+class SqliteReads:
+    """``opening`` numbers the times the journal was opened for writing; messages up to ``recovered_seq`` were there at the last."""
+
+    def __init__(self, db: sqlite3.Connection, opening: int, recovered_seq: int) -> None:
+        self._db = db
+        self._opening = opening
+        self._recovered_seq = recovered_seq
+
+    def close(self) -> None:
+        self._db.close()
+
+    def lease(self, flow: str, after_seq: int, limit: int) -> list[Lease]:
+        return [self._to_lease(row) for row in self._db.execute(_LEASE_ELIGIBLE, (flow, after_seq, limit)).fetchall()]
+
+    def next_of_key(self, flow: str, key: str) -> Lease | None:
+        row = self._db.execute(_LEASE_OLDEST_OF_KEY, (flow, key)).fetchone()
+        return None if row is None else self._to_lease(row)
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        rows = self._db.execute("SELECT flow, state, sum(n) FROM counters GROUP BY flow, state HAVING sum(n) > 0")
+        return {(flow, State(state).name.lower()): n for flow, state, n in rows}
+
+    def held(self) -> dict[str, int]:
+        rows = self._db.execute(
+            "SELECT held_by, sum(n) FROM counters WHERE state = 2 GROUP BY held_by HAVING sum(n) > 0 ORDER BY held_by"
+        )
+        return dict(rows.fetchall())
+
+    def next_due(self) -> dt.datetime | None:
+        row = self._db.execute("SELECT due FROM messages WHERE state = 1 ORDER BY due LIMIT 1").fetchone()
+        return None if row is None else from_us(row[0])
+
+    def cursor(self, name: str) -> bytes | None:
+        row = self._db.execute("SELECT position FROM cursors WHERE name = ?", (name,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def references(self, queries: Sequence[tuple[str, str, str]]) -> list[str | None]:
+        execute = self._db.execute
+        found = []
+        for query in queries:
+            row = execute(
+                "SELECT other_key FROM cross_references WHERE entity = ? AND key = ? AND other = ?", query
+            ).fetchone()
+            found.append(None if row is None else row[0])
+        return found
+
+    def dead_letters(self, *, flow: str = "", after_seq: int = 0, limit: int = 100) -> list[DeadLetterRow]:
+        query, values = (_DEAD_OF_FLOW, (flow, after_seq, limit)) if flow else (_DEAD_OF_ALL, (after_seq, limit))
+        rows = self._db.execute(query, values).fetchall()
+        return [
+            DeadLetterRow(
+                seq=seq, message=decode_message(message), dead=decode_letter(letter), attempts=attempts, at=from_us(at)
+            )
+            for seq, message, letter, attempts, at in rows
+        ]
+
+    def messages(
+        self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
+    ) -> list[MessageRow]:
+        """By seq. A search of settled messages by flow or key reads the table; from the event loop use a reader's thread."""
+        if state and state not in _STATE_CONDITIONS:
+            return []
+        conditions = ["m.seq > ?"]
+        values: list[Any] = [after_seq]
+        for column, value in (("flow", flow), ("key", key), ("id", id)):
+            if value:
+                conditions.append(f"m.{column} = ?")
+                values.append(value)
+        if state:
+            conditions.append(_STATE_CONDITIONS[state])
+        rows = self._db.execute(f"{_ROW}{' AND '.join(conditions)} ORDER BY m.seq LIMIT ?", (*values, limit)).fetchall()
+        return [self._to_row(row) for row in rows]
+
+    def size_bytes(self) -> int:
+        """The journal file as SQLite counts it, without the write-ahead log."""
+        pages, size = self._db.execute(
+            "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size"
+        ).fetchone()
+        return int(pages * size)
+
+    def _leases(self, seqs: Iterable[int]) -> tuple[Lease, ...]:
+        return tuple(self._to_lease(self._db.execute(_LEASE_ONE, (seq,)).fetchone()) for seq in seqs)
+
+    def _to_lease(self, row: tuple[Any, ...]) -> Lease:
+        seq, message, state, attempts, parts, in_doubt, replayed_in = row
+        return Lease(
+            seq=seq,
+            message=decode_message(message),
+            state=State(state),
+            attempts=attempts,
+            results=self._results(seq) if parts else {},
+            in_doubt=decode_paths(in_doubt) if in_doubt else frozenset(),
+            is_recovered=seq <= self._recovered_seq and replayed_in != self._opening,
+        )
+
+    def _to_row(self, row: tuple[Any, ...]) -> MessageRow:
+        seq, message, state, attempts, parts, due, held_by, reason, settled_at, letter = row
+        return MessageRow(
+            seq=seq,
+            message=decode_message(message),
+            state=State(state),
+            attempts=attempts,
+            due=None if due is None else from_us(due),
+            held_by=held_by,
+            reason=reason,
+            settled_at=None if settled_at is None else from_us(settled_at),
+            results=self._results(seq) if parts else {},
+            dead=decode_letter(letter) if letter else None,
+        )
+
+    def _results(self, seq: int) -> dict[str, bytes]:
+        """Later parts win, so a result recorded again replaces the earlier one."""
+        merged: dict[str, bytes] = {}
+        for (value,) in self._db.execute("SELECT value FROM results WHERE seq = ? ORDER BY part", (seq,)):
+            merged.update(decode_results(value))
+        return merged

@@ -1,0 +1,347 @@
+"""Applies operations inside one open transaction; ``sqlite.py`` opens and commits it.
+
+Bodies and results are queued and written with one ``executemany`` at the end, or before an operation that reads them;
+so are cursors and cross-references, which no operation reads. Counter changes are summed and written once per transaction.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from accord.journal.operations import (
+    Accept,
+    Accepted,
+    AcceptedOne,
+    CrossReference,
+    DeadLetter,
+    Discard,
+    Lease,
+    MarkSeen,
+    Prune,
+    ReleaseDue,
+    ReleaseHeld,
+    Replay,
+    SaveCursors,
+    SaveReferences,
+    Settle,
+    State,
+)
+from accord.journal.stores.sqlite_reads import decode_message
+from accord.journal.stores.sqlite_schema import PAGE_SIZE_BYTES, to_us
+from accord.record import Cursor, Message
+
+_END_OF_TIME_US = 2**62
+
+_READY, _WAITING, _HELD, _DONE, _DEAD = (int(s) for s in State)
+
+_INSERT_MARK = "INSERT INTO marks (digest, seq, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_INSERT_MESSAGE = """INSERT INTO messages (seq, id, flow, key, state, is_head, accepted_at) VALUES (?1, ?2, ?3, ?4, 0,
+    NOT EXISTS (SELECT 1 FROM messages WHERE state < 10 AND flow = ?3 AND key = ?4), ?5) ON CONFLICT DO NOTHING"""
+_INSERT_CONTENT = "INSERT INTO contents (seq, message) VALUES (?, ?)"
+_INSERT_RESULTS = "INSERT INTO results (seq, part, value) VALUES (?, ?, ?)"
+_SELECT_STATE = "SELECT state, flow, key, is_head, parts, held_by FROM messages WHERE seq = ?"
+_SETTLE = """UPDATE messages SET state = ?, is_head = ?, attempts = ?, parts = ?, due = ?, held_by = ?, reason = ?,
+    in_doubt = ?, settled_at = ? WHERE seq = ?"""
+_PROMOTE = """UPDATE messages SET is_head = 1 WHERE seq =
+    (SELECT seq FROM messages WHERE state < 10 AND flow = ? AND key = ? ORDER BY seq LIMIT 1)"""
+_SELECT_DONE = "SELECT seq, flow FROM messages WHERE state = 10 AND accepted_at < ? ORDER BY accepted_at, seq LIMIT ?"
+_SAVE_CURSOR = (
+    "INSERT INTO cursors (name, position) VALUES (?, ?) ON CONFLICT DO UPDATE SET position = excluded.position"
+)
+_SAVE_REFERENCE = """INSERT INTO cross_references (entity, key, other, other_key) VALUES (?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET other_key = excluded.other_key"""
+_COUNT = """INSERT INTO counters (flow, state, held_by, n) VALUES (?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET n = n + excluded.n"""
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def mark_digest(kind: str, scope: str, source: str, id_: str) -> bytes:
+    """16 bytes that stand for a dedupe mark; lengths keep ("a", "bc") and ("ab", "c") apart."""
+    return blake2b(f"{kind}/{len(scope)}:{scope}/{len(source)}:{source}/{id_}".encode(), digest_size=16).digest()
+
+
+class Writes:
+    """``begin`` before the first operation of a transaction, ``apply`` each, ``finish`` before the commit."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        *,
+        next_seq: int,
+        opening: int,
+        now: Callable[[], dt.datetime],
+        leases: Callable[[Iterable[int]], tuple[Lease, ...]],
+    ) -> None:
+        self._db = db
+        self._execute = db.cursor().execute  # one cursor: making one per statement costs as much as a small read
+        self._next_seq = next_seq
+        self._committed_next_seq = next_seq
+        self._opening = opening
+        self._now = now
+        self._leases = leases
+        self._contents: list[tuple[int, bytes]] = []
+        self._results: list[tuple[int, int, bytes]] = []
+        self._references: list[tuple[str, str, str, str]] = []
+        self._cursors: dict[str, bytes] = {}
+        self._counts: defaultdict[tuple[str, int, str], int] = defaultdict(int)
+        self._now_us = 0
+        self._handlers: dict[type, Callable[[Any], Any]] = {
+            Accept: self._accept,
+            Settle: self._settle,
+            Replay: self._replay,
+            Discard: self._discard,
+            ReleaseDue: self._release_due,
+            ReleaseHeld: self._release_held,
+            SaveCursors: self._save_cursors,
+            SaveReferences: self._save_references,
+            MarkSeen: self._mark_seen,
+            Prune: self._prune,
+        }
+
+    def begin(self) -> None:
+        """Also forgets what a transaction that was rolled back had queued."""
+        self._next_seq = self._committed_next_seq
+        self._contents.clear()
+        self._results.clear()
+        self._references.clear()
+        self._cursors.clear()
+        self._counts.clear()
+        self._now_us = to_us(self._now())
+
+    def apply(self, operation: Any) -> Any:
+        return self._handlers[type(operation)](operation)
+
+    def finish(self) -> None:
+        self._flush()
+        if self._references:
+            self._db.executemany(_SAVE_REFERENCE, self._references)
+        if self._cursors:
+            self._db.executemany(_SAVE_CURSOR, list(self._cursors.items()))
+        changes = [(*name, n) for name, n in self._counts.items() if n]
+        if changes:
+            self._db.executemany(_COUNT, changes)
+
+    def committed(self) -> None:
+        self._committed_next_seq = self._next_seq
+
+    def _flush(self) -> None:
+        if self._contents:
+            self._db.executemany(_INSERT_CONTENT, self._contents)
+            self._contents.clear()
+        if self._results:
+            self._db.executemany(_INSERT_RESULTS, self._results)
+            self._results.clear()
+
+    def _accept(self, operation: Accept) -> Accepted:
+        accepted = Accepted(tuple([self._accept_one(message) for message in operation.messages]))
+        if operation.cursors:
+            self._save(operation.cursors)
+        return accepted
+
+    def _accept_one(self, message: Message) -> AcceptedOne:
+        seq = self._next_seq
+        accepted_at = to_us(message.time)
+        digest = b""
+        if message.event_id:
+            digest = mark_digest("event", message.flow, message.source, message.event_id)
+            if self._execute(_INSERT_MARK, (digest, seq, accepted_at)).rowcount == 0:
+                return AcceptedOne(self._seq_of_mark(digest), True)
+        row = (seq, message.id, message.flow, message.key, accepted_at)
+        if self._execute(_INSERT_MESSAGE, row).rowcount == 0:
+            first = int(self._execute("SELECT seq FROM messages WHERE id = ?", (message.id,)).fetchone()[0])
+            if digest:
+                self._execute("UPDATE marks SET seq = ? WHERE digest = ?", (first, digest))
+            return AcceptedOne(first, True)
+        self._next_seq = seq + 1
+        self._contents.append((seq, _encode(message)))
+        self._counts[message.flow, _READY, ""] += 1
+        return AcceptedOne(seq)
+
+    def _seq_of_mark(self, digest: bytes) -> int:
+        row = self._execute(
+            "SELECT m.seq FROM marks JOIN messages m ON m.seq = marks.seq WHERE digest = ?", (digest,)
+        ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def _settle(self, operation: Settle) -> bool:
+        seq = operation.seq
+        row = self._execute(_SELECT_STATE, (seq,)).fetchone()
+        if row is None or row[0] >= _DONE:
+            return False
+        old_state, flow, key, is_head, parts, old_held_by = row
+        state = int(operation.state)
+        if operation.results:
+            parts += 1
+            self._results.append((seq, parts, _encode({r.path: r.value for r in operation.results})))
+        held_by = operation.held_by if state == _HELD else ""
+        due = (to_us(operation.due) if operation.due else self._now_us) if state == _WAITING else None
+        is_settled = state >= _DONE
+        self._execute(
+            _SETTLE,
+            (
+                state,
+                0 if is_settled else is_head,
+                operation.attempts,
+                parts,
+                due,
+                held_by,
+                operation.reason,
+                _encode(operation.in_doubt) if operation.in_doubt else None,
+                self._now_us if is_settled else None,
+                seq,
+            ),
+        )
+        if is_settled and is_head:
+            self._execute(_PROMOTE, (flow, key))
+        if state == _DEAD:
+            self._bury(seq, flow, operation)
+        if state != old_state or held_by != old_held_by:
+            self._counts[flow, old_state, old_held_by] -= 1
+            self._counts[flow, state, held_by] += 1
+        if operation.references:
+            self._refer(operation.references)
+        if operation.cursors:
+            self._save(operation.cursors)
+        return True
+
+    def _bury(self, seq: int, flow: str, operation: Settle) -> None:
+        letter = operation.dead or DeadLetter(step="", code="journal.no-letter", reason=operation.reason)
+        self._execute(
+            "INSERT OR REPLACE INTO dead (seq, flow, at, letter) VALUES (?, ?, ?, ?)",
+            (seq, flow, self._now_us, _encode(letter)),
+        )
+
+    def _replay(self, operation: Replay) -> bool:
+        seq = operation.seq
+        row = self._execute(_SELECT_STATE, (seq,)).fetchone()
+        if row is None or row[0] != _DEAD:
+            return False
+        _, flow, key, _, parts, _ = row
+        self._flush()
+        if operation.body is not None:
+            (content,) = self._execute("SELECT message FROM contents WHERE seq = ?", (seq,)).fetchone()
+            mended = msgspec.structs.replace(decode_message(content), body=operation.body)
+            self._execute("UPDATE contents SET message = ? WHERE seq = ?", (_encode(mended), seq))
+        if operation.from_start:
+            self._execute("DELETE FROM results WHERE seq = ?", (seq,))
+            parts = 0
+        self._execute("DELETE FROM dead WHERE seq = ?", (seq,))
+        self._execute(
+            "UPDATE messages SET is_head = 0 WHERE state < 10 AND flow = ? AND key = ? AND is_head = 1", (flow, key)
+        )
+        self._execute(
+            "UPDATE messages SET state = 0, attempts = 0, parts = ?, reason = '', settled_at = NULL, replayed_in = ?"
+            " WHERE seq = ?",
+            (parts, self._opening, seq),
+        )
+        self._execute(_PROMOTE, (flow, key))
+        self._counts[flow, _DEAD, ""] -= 1
+        self._counts[flow, _READY, ""] += 1
+        return True
+
+    def _discard(self, operation: Discard) -> bool:
+        row = self._execute(_SELECT_STATE, (operation.seq,)).fetchone()
+        if row is None or row[0] != _DEAD:
+            return False
+        self._execute(
+            "UPDATE messages SET state = 10, reason = ?, settled_at = ? WHERE seq = ?",
+            (operation.reason, self._now_us, operation.seq),
+        )
+        self._counts[row[1], _DEAD, ""] -= 1
+        self._counts[row[1], _DONE, ""] += 1
+        return True
+
+    def _release_due(self, operation: ReleaseDue) -> tuple[Lease, ...]:
+        rows = self._execute(
+            "SELECT seq, flow, held_by FROM messages WHERE state = 1 AND due <= ?1 AND (?2 = '' OR flow = ?2)"
+            " ORDER BY due, seq LIMIT ?3",
+            (to_us(operation.now), operation.flow, operation.limit),
+        ).fetchall()
+        return self._release(rows, _WAITING)
+
+    def _release_held(self, operation: ReleaseHeld) -> tuple[Lease, ...]:
+        rows = self._execute(
+            "SELECT seq, flow, held_by FROM messages WHERE state = 2 AND held_by = ?1 AND (?2 = '' OR flow = ?2)"
+            " ORDER BY seq LIMIT ?3",
+            (operation.system, operation.flow, operation.limit),
+        ).fetchall()
+        return self._release(rows, _HELD)
+
+    def _release(self, rows: list[tuple[int, str, str]], state: int) -> tuple[Lease, ...]:
+        self._flush()
+        seqs = sorted(seq for seq, _, _ in rows)
+        self._db.executemany(
+            "UPDATE messages SET state = 0, due = NULL, held_by = '' WHERE seq = ?", [(seq,) for seq in seqs]
+        )
+        for _, flow, held_by in rows:
+            self._counts[flow, state, held_by] -= 1
+            self._counts[flow, _READY, ""] += 1
+        return self._leases(seqs)
+
+    def _save_cursors(self, operation: SaveCursors) -> None:
+        self._save(operation.cursors)
+
+    def _save(self, cursors: tuple[Cursor, ...]) -> None:
+        for cursor in cursors:
+            self._cursors[cursor.name] = cursor.position
+
+    def _save_references(self, operation: SaveReferences) -> None:
+        self._refer(operation.references)
+
+    def _refer(self, references: tuple[CrossReference, ...]) -> None:
+        for r in references:
+            self._references.append((r.a, r.a_key, r.b, r.b_key))
+            self._references.append((r.b, r.b_key, r.a, r.a_key))
+
+    def _mark_seen(self, operation: MarkSeen) -> bool:
+        digest = mark_digest("step", operation.scope, "", operation.id)
+        if self._execute(_INSERT_MARK, (digest, operation.seq, to_us(operation.now))).rowcount:
+            return True
+        (seq,) = self._execute("SELECT seq FROM marks WHERE digest = ?", (digest,)).fetchone()
+        return bool(seq == operation.seq)
+
+    def _prune(self, operation: Prune) -> int:
+        self._flush()
+        self._execute(
+            "DELETE FROM marks WHERE digest IN (SELECT digest FROM marks WHERE at < ? ORDER BY at LIMIT ?)",
+            (to_us(operation.seen_before), operation.limit),
+        )
+        seqs = self._done_seqs(to_us(operation.before), operation.limit)
+        self._delete(seqs)
+        deleted = len(seqs)
+        # A few at a time: how much a message frees is known only afterwards.
+        while operation.size_bytes_max and deleted < operation.limit and self._used_bytes() > operation.size_bytes_max:
+            seqs = self._done_seqs(_END_OF_TIME_US, min(100, operation.limit - deleted))
+            if not seqs:
+                break
+            self._delete(seqs)
+            deleted += len(seqs)
+        self._execute(f"PRAGMA incremental_vacuum({max(256, 2 * operation.limit)})").fetchall()
+        return deleted
+
+    def _done_seqs(self, before_us: int, limit: int) -> list[tuple[int, str]]:
+        return self._execute(_SELECT_DONE, (before_us, limit)).fetchall()
+
+    def _delete(self, rows: list[tuple[int, str]]) -> None:
+        """Sequence numbers are never given again: the floor survives the deletion of the newest message."""
+        seqs = [(seq,) for seq, _ in rows]
+        for table in ("results", "dead", "contents", "messages"):
+            self._db.executemany(f"DELETE FROM {table} WHERE seq = ?", seqs)  # noqa: S608 - names from the line above
+        if rows:
+            self._execute("UPDATE facts SET value = max(value, ?) WHERE name = 'seq_floor'", (max(s for s, _ in rows),))
+        for _, flow in rows:
+            self._counts[flow, _DONE, ""] -= 1
+
+    def _used_bytes(self) -> int:
+        pages, free = self._execute(
+            "SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count"
+        ).fetchone()
+        return int((pages - free) * PAGE_SIZE_BYTES)
