@@ -1,0 +1,248 @@
+"""Real servers for tests: PostgreSQL and MariaDB of the machine, each in a folder and on a port of its own.
+
+Missing servers are installed with apt when the tests run as root; else the tests that need them are skipped, naming the package.
+Every pytest process (xdist worker) has its own servers, started at first use and stopped at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+START_DEADLINE_S = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(what: str, is_so: Callable[[], bool], deadline_s: float = START_DEADLINE_S) -> None:
+    """Polls a condition of another process; fails loudly at the deadline."""
+    end = time.monotonic() + deadline_s
+    while not is_so():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {deadline_s} s")
+        time.sleep(0.02)
+
+
+def _find(name: str, *globs: str) -> str | None:
+    found = shutil.which(name)
+    if found:
+        return found
+    candidates = [path for glob in globs for path in sorted(Path("/").glob(glob), reverse=True)]
+    return str(candidates[0]) if candidates else None
+
+
+def _need(name: str, package: str, *globs: str) -> str:
+    """The program, installed first if that is possible; else skips the test."""
+    found = _find(name, *globs)
+    if found:
+        return found
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        pytest.skip(f"needs the package {package} (apt-get install {package})")
+    with (Path(tempfile.gettempdir()) / "accord-tests-apt.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _find(name, *globs):
+            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            for command in (
+                ["apt-get", "update", "-q"],
+                ["apt-get", "install", "-yq", "--no-install-recommends", package],
+            ):
+                done = subprocess.run(command, env=environment, capture_output=True, text=True)
+                if done.returncode:
+                    pytest.skip(f"needs the package {package}, which could not be installed: {done.stderr[-300:]}")
+    found = _find(name, *globs)
+    if not found:
+        pytest.skip(f"needs the package {package}")
+    return found
+
+
+class Server:
+    """A database server process. ``stop`` ends it well, ``kill`` at once (SIGKILL); ``start`` brings it up again."""
+
+    scheme = ""
+    database = ""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        if self.user:
+            os.chown(folder, self.user.pw_uid, self.user.pw_gid)
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://accord@127.0.0.1:{self.port}/{self.database}"
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def is_up(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return self.answers()
+        return False
+
+    def answers(self) -> bool:
+        raise NotImplementedError
+
+    def _as_user(self) -> dict[str, object]:
+        if not self.user:
+            return {}
+        return {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
+
+    def run(self, command: list[str]) -> None:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder, **self._as_user())  # type: ignore[call-overload]
+        assert done.returncode == 0, f"{command[0]}: {done.stdout[-500:]} {done.stderr[-500:]}"
+
+    def start(self) -> None:
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=self.folder, **self._as_user())  # type: ignore[call-overload]
+        process = self.process
+        assert process is not None
+
+        def is_up() -> bool:
+            assert process.poll() is None, (self.folder / "server.log").read_text()[-2000:]
+            return self.is_up()
+
+        wait_until(f"{self.scheme} starts", is_up)
+
+    def stop(self) -> None:
+        self._end(signal.SIGINT if self.scheme == "postgresql" else signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait(30)
+        self.process = None
+
+
+class PostgresServer(Server):
+    scheme = "postgresql"
+    database = "postgres"
+
+    def __init__(self, folder: Path, initdb: str) -> None:
+        super().__init__(folder)
+        self.bin = Path(initdb).resolve().parent
+        arguments = ["-D", str(folder / "data"), "-U", "accord", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"]
+        self.run([str(self.bin / "initdb"), *arguments])
+
+    def command(self) -> list[str]:
+        options = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": str(self.folder)}
+        return [
+            str(self.bin / "postgres"),
+            "-D",
+            str(self.folder / "data"),
+            *(part for name, value in options.items() for part in ("-c", f"{name}={value}")),
+        ]
+
+    def answers(self) -> bool:
+        ready = [str(self.bin / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(ready, capture_output=True).returncode == 0
+
+    def kill(self) -> None:
+        """The whole server dies at once; its children notice and end."""
+        super().kill()
+        (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
+
+
+class MariaServer(Server):
+    scheme = "mariadb"
+    database = "accord"
+
+    def __init__(self, folder: Path, mariadbd: str) -> None:
+        super().__init__(folder)
+        self.mariadbd = mariadbd
+        (folder / "init.sql").write_text(
+            "CREATE DATABASE IF NOT EXISTS accord CHARACTER SET utf8mb4;"
+            "CREATE USER IF NOT EXISTS accord@'127.0.0.1' IDENTIFIED BY '';"
+            "GRANT ALL ON *.* TO accord@'127.0.0.1' WITH GRANT OPTION;".replace(";", ";\n")
+        )
+        install = _find("mariadb-install-db", "usr/bin/mysql_install_db")
+        assert install, "mariadb-install-db is part of mariadb-server"
+        self.run([install, "--no-defaults", f"--datadir={folder / 'data'}", "--auth-root-authentication-method=normal"])
+
+    def command(self) -> list[str]:
+        return [
+            self.mariadbd,
+            "--no-defaults",
+            f"--datadir={self.folder / 'data'}",
+            f"--socket={self.folder / 'm.sock'}",
+            f"--port={self.port}",
+            "--bind-address=127.0.0.1",
+            "--skip-name-resolve",
+            f"--init-file={self.folder / 'init.sql'}",
+            f"--pid-file={self.folder / 'm.pid'}",
+        ]
+
+    def answers(self) -> bool:
+        import pymysql
+
+        try:
+            pymysql.connect(
+                host="127.0.0.1", port=self.port, user="accord", database="accord", connect_timeout=2
+            ).close()
+        except pymysql.err.OperationalError:
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """A short path other users may enter (a socket's path is at most 107 bytes long)."""
+    with tempfile.TemporaryDirectory(prefix="accord-db-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    initdb = _need("initdb", "postgresql", "usr/lib/postgresql/*/bin/initdb")
+    with _folder() as folder:
+        server = PostgresServer(folder, initdb)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextlib.contextmanager
+def running_mariadb() -> Iterator[MariaServer]:
+    mariadbd = _need("mariadbd", "mariadb-server", "usr/sbin/mariadbd")
+    with _folder() as folder:
+        server = MariaServer(folder, mariadbd)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaServer]:
+    with running_mariadb() as server:
+        yield server
