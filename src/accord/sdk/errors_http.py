@@ -90,8 +90,9 @@ class ErrorRules:
         self._secrets = tuple(s for s in secrets if len(s) >= 4)
         self._now = now
 
-    def judge(self, response: HttpResponse, *, changes: bool) -> Outcome | None:
-        """None for success. ``changes``: the request may have changed something, so a lost answer leaves it in doubt."""
+    def judge(self, response: HttpResponse, *, changes: bool, is_check: bool = False) -> Outcome | None:
+        """None for success. ``changes``: the request may have changed something, so a lost answer leaves it in doubt.
+        ``is_check``: somebody asks whether address and credentials work, so 401 is the answer: Reject."""
         status = response.status
         if 200 <= status < 300 and not self._looks_at_success:
             return None
@@ -101,6 +102,8 @@ class ErrorRules:
                 return self._ruled(rule, response, body, changes)
         if 200 <= status < 300:
             return None
+        if is_check and status == 401:
+            return Reject(self._reason(response, body, ""), code=_CODES[401])
         return self._default(response, body, changes)
 
     def failed(self, error: HttpFailed, *, changes: bool) -> Outcome:

@@ -29,12 +29,14 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenFailed(ConnectorError):
-    """No token could be had; ``outcome`` says what the request that wanted it comes to. That request was never sent."""
+    """No token could be had; ``outcome`` says what the request that wanted it comes to. That request was never sent.
+    ``is_refused``: the token address answered and refused the client, as opposed to being away."""
 
     code = "connector.token-failed"
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: Outcome, *, is_refused: bool = False) -> None:
         self.outcome = outcome
+        self.is_refused = is_refused
         super().__init__(str(getattr(outcome, "reason", outcome)))
 
 
@@ -97,10 +99,10 @@ class TokenCache:
                 self._keep_refresh_token(answer.refresh_token)
 
     def _read(self, response: HttpResponse) -> _TokenAnswer:
-        judged = self._rules.judge(response, changes=False)
+        judged = self._rules.judge(response, changes=False, is_check=True)
         if isinstance(judged, Reject):
             # wrong client, revoked grant: it fails for every request alike, so none of them is given up for it
-            judged = Reconnect(f"no access token: {judged.reason}")
+            raise TokenFailed(Reconnect(f"no access token: {judged.reason}"), is_refused=True)
         if judged is not None:
             raise TokenFailed(judged)
         try:

@@ -186,11 +186,11 @@ class _TimestampedVerifier:
 
 
 def _keys(secret: Secret, previous: Secret | None) -> tuple[bytes, ...]:
-    return any(hmac.compare_digest(hmac.digest(key, message, algorithm), signature) for key in keys)
+    return tuple(s.reveal().encode() for s in (secret, previous) if s is not None)
 
 
 def _fits_any(keys: tuple[bytes, ...], message: bytes, algorithm: Algorithm, signature: bytes) -> bool:
-    return any([hmac.compare_digest(hmac.digest(key, message, algorithm), signature) for key in keys])
+    return any(hmac.compare_digest(hmac.digest(key, message, algorithm), signature) for key in keys)
 
 
 def _decoded(text: str, encoding: Encoding) -> bytes:
