@@ -172,6 +172,10 @@ class _Checker:
                     place = self.place("webhooks", "fetch")
                     mend = "Declare its `get`."
                     self.faults.add("connector.fetch", place, f"`fetch` needs to read {name} by key.", mend)
+        if webhooks.subscribe is not None:
+            asked, known = webhooks.subscribe, {"address", "topic"}
+            used = [asked.path, asked.body, asked.find.path, asked.find.query, asked.find.match]
+            self.templates("`webhooks.subscribe`", used, known, {}, self.place("webhooks", "subscribe"))
         if isinstance(webhooks.signature, NoSignature):
             self.faults.add(
                 "connector.unsigned-webhooks",

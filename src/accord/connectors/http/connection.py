@@ -170,6 +170,26 @@ class HttpConnection(Connection):
     def receive(self, request: InboundRequest) -> Received | Refused:
         return self._receiver.receive(request) if self._receiver else super().receive(request)
 
+    async def subscribe(self, address: str, topics: Sequence[str]) -> Outcome:
+        webhooks = self._settings.webhooks
+        asked = webhooks.subscribe if webhooks else None
+        if asked is None:
+            return Done(None)
+        find = FindPlan(self._base, asked.find)
+        plan = RequestPlan(self._base, method=asked.method, path=asked.path, body=asked.body, sends_record=True)
+        made: list[str] = []
+        for topic in topics:
+            wanted = {"address": address, "topic": topic}
+            found = await self._look(find, wanted, "")
+            if found is None:
+                response = await self._transport.exchange(plan.build(wanted, f"subscribe {topic}"), changes=True)
+                if not isinstance(response, HttpResponse):
+                    return response
+                made.append(topic)
+            elif not isinstance(found, Done):
+                return found
+        return Done({"subscribed": made})
+
 
 def _extra(entity: Entity) -> HttpEntity:
     return entity.extra if isinstance(entity.extra, HttpEntity) else HttpEntity()

@@ -127,6 +127,16 @@ class Spot(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("Give exactly one of `header`, `body` and `value`")
 
 
+class SubscribeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to ask for webhooks, topic by topic. ``{address}`` and ``{topic}`` are known in templates; ``find`` looks whether
+    it was asked before, so that asking again makes no second subscription."""
+
+    path: Text
+    method: Method = "POST"
+    body: Any = None
+    find: FindSettings
+
+
 class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Webhooks in. ``topics``: topic → entity. ``events``: path of a list when one request tells several events (the other
     paths then start at each of them). ``record``: path of the record. ``fetch``: the record's key, when only that is told."""
@@ -138,6 +148,7 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
     events: str = ""
     record: str = ""
     fetch: Spot | None = None
+    subscribe: SubscribeSettings | None = None
 
 
 class RateLimitSettings(msgspec.Struct, frozen=True, kw_only=True):
