@@ -7,8 +7,6 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from accord.mapping.contract import Contract, compile_contract
-
 from accord.errors import Faults, Place, did_you_mean
 from accord.flow.body import compile_body
 from accord.flow.flow import Flow
@@ -17,6 +15,7 @@ from accord.flow.parts import DeclaredSystem, Parts
 from accord.flow.read import FlowSpec
 from accord.flow.step import Plan, State, StepContext, find_entity
 from accord.flow.trigger import FilesTrigger, ManualTrigger, PollTrigger, ScheduleTrigger, Trigger, WebhookTrigger
+from accord.mapping.contract import Contract, compile_contract
 from accord.mapping.environment import Environment
 from accord.mapping.expression import Scope, compile_expression
 from accord.record import Entity, Field
@@ -58,6 +57,7 @@ def compile_flow(spec: FlowSpec, parts: Parts, faults: Faults) -> Flow | None:
         steps=steps,
         start_path="0.validate" if plan.is_validated else "start",
         names=plan.names,
+        mappings=frozenset(plan.mappings),
         tests=spec.tests,
         place=spec.place,
     )

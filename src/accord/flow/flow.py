@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
-from accord.mapping.contract import Contract
-
 from accord.errors import NOWHERE, Place, Problem, RecordError
 from accord.flow.commands import Command, ErrorPolicy, Fetch, Finished, Running
 from accord.flow.effects import EffectInfo
 from accord.flow.keys import key_text
 from accord.flow.running import Frame, GivenUp, Run, Step, StepRejected, StopFlow, ask, run_steps
 from accord.flow.trigger import Trigger
+from accord.mapping.contract import Contract
 from accord.record import Done, Entity, Message, Reject
 from accord.sdk.http import encode_json
 from accord.settings.node import Node
@@ -26,7 +25,7 @@ class Flow:
     ``version``: 16 hex digits over the declaration and what it uses. ``source``: full name of the entity it starts from
     ('' for a schedule). ``effects``: every change it can make outside, with its guarantee. ``systems``: all systems it touches.
     ``policy``: the flow's own; a command's policy, if set, goes before it. ``tests``: its declared tests, as nodes.
-    ``names``: static path of a step to its ``as`` name.
+    ``mappings``: names of those it uses. ``names``: static path of a step to its ``as`` name.
     """
 
     def __init__(
@@ -47,6 +46,7 @@ class Flow:
         steps: tuple[Step, ...],
         start_path: str = "start",
         names: dict[str, str] | None = None,
+        mappings: frozenset[str] = frozenset(),
         tests: tuple[Node, ...] = (),
         place: Place = NOWHERE,
     ) -> None:
@@ -68,6 +68,7 @@ class Flow:
         self._steps = steps
         self._start_path = start_path
         self.names = names or {}
+        self.mappings = mappings
 
     def key_of(self, body: bytes, fallback: str) -> str:
         """The ordering key of a record's JSON; ``fallback`` when the body does not give one. Never raises."""

@@ -44,8 +44,11 @@ class _File(msgspec.Struct, frozen=True):
     tests: tuple[Node, ...] = ()
 
 
-def read_flow(node: Node, faults: Faults) -> FlowSpec | None:
-    """Reads a flow file; None when it lacks what every flow has. Faults carry their lines."""
+def read_flow(node: Node, faults: Faults, *, policy: ErrorPolicy | None = None, zone: str = "UTC") -> FlowSpec | None:
+    """Reads a flow file; None when it lacks what every flow has. Faults carry their lines.
+
+    ``policy`` and ``zone`` are the project's defaults, for what the file leaves out.
+    """
     file = decode(node, _File, faults, what="this flow")
     if file is None:
         return None
@@ -56,13 +59,13 @@ def read_flow(node: Node, faults: Faults) -> FlowSpec | None:
             f"'{file.flow}' cannot be a flow's name.",
             "Use small letters, digits, - and _, beginning with a letter.",
         )
-    policy = ErrorPolicy()
+    policy = policy or ErrorPolicy()
     if file.on_error is not None:
         policy = read_policy(file.on_error, policy, faults, is_flow=True)
     return FlowSpec(
         name=file.flow,
         summary=file.summary,
-        triggers=read_triggers(file.on, faults),
+        triggers=read_triggers(file.on, faults, zone),
         key=file.key,
         steps=file.steps,
         policy=policy,

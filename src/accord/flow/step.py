@@ -157,7 +157,11 @@ class StepContext:
                 "flow.bad-expression", node.place, f"An expression is one text, and this is {node.describe()}."
             )
             return None
-        text = {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+        text = (
+            {None: "null", True: "true", False: "false"}[value]
+            if value is None or isinstance(value, bool)
+            else str(value)
+        )
         if self.state.is_unknown:
             return None
         return compile_expression(text, self.scope, self.faults, node.place, expected)

@@ -91,7 +91,7 @@ class _Every(msgspec.Struct, frozen=True):
 
 class _Schedule(msgspec.Struct, frozen=True):
     schedule: str | _Every
-    zone: str = "UTC"
+    zone: str | None = None
 
 
 class _Manual(msgspec.Struct, frozen=True):
@@ -107,18 +107,18 @@ _SPECS: dict[str, type[msgspec.Struct]] = {
 }
 
 
-def read_triggers(node: Node, faults: Faults) -> tuple[Trigger, ...]:
-    """Triggers of an ``on:`` node (one or a list); faults for those that cannot be read."""
+def read_triggers(node: Node, faults: Faults, zone: str = "UTC") -> tuple[Trigger, ...]:
+    """Triggers of an ``on:`` node (one or a list); faults for those that cannot be read. ``zone``: for cron lines without one."""
     nodes = node.elements() if node.is_list else [node]
     if not nodes:
         faults.add(
             "flow.bad-trigger", node.place, "'on' names no trigger.", "Write for example {webhook: shop.orders}."
         )
-    found = [read_trigger(each, faults) for each in nodes]
+    found = [read_trigger(each, faults, zone) for each in nodes]
     return tuple(trigger for trigger in found if trigger is not None)
 
 
-def read_trigger(node: Node, faults: Faults) -> Trigger | None:
+def read_trigger(node: Node, faults: Faults, zone: str) -> Trigger | None:
     kinds = [key for key, _ in node.items() if key in _SPECS]
     if not node.is_map or len(kinds) != 1:
         keys = [key for key, _ in node.items()]
@@ -141,7 +141,7 @@ def read_trigger(node: Node, faults: Faults) -> Trigger | None:
         case _Manual(manual=entity):
             return ManualTrigger(entity, node.place)
         case _Schedule():
-            return _schedule(spec, node, faults)
+            return _schedule(spec, node, zone, faults)
     return None
 
 
@@ -157,18 +157,19 @@ def _checked(every: dt.timedelta, node: Node, faults: Faults) -> float:
     return max(seconds, EVERY_S_MIN)
 
 
-def _schedule(spec: _Schedule, node: Node, faults: Faults) -> Trigger | None:
+def _schedule(spec: _Schedule, node: Node, default_zone: str, faults: Faults) -> Trigger | None:
     if isinstance(spec.schedule, _Every):
         return ScheduleTrigger(every_s=_checked(spec.schedule.every, node, faults), place=node.place)
     place = (node.get("schedule") or node).place
+    name = spec.zone or default_zone
     try:
-        zone = zoneinfo.ZoneInfo(spec.zone)
+        zone = zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         faults.add(
             "flow.unknown-zone",
             (node.get("zone") or node).place,
-            f"There is no time zone '{spec.zone}'.",
-            did_you_mean(spec.zone, zoneinfo.available_timezones()),
+            f"There is no time zone '{name}'.",
+            did_you_mean(name, zoneinfo.available_timezones()),
         )
         return None
     try:
@@ -181,4 +182,4 @@ def _schedule(spec: _Schedule, node: Node, faults: Faults) -> Trigger | None:
             'Write five fields: minute hour day month weekday, like "0 2 * * *", or {every: 5m}.',
         )
         return None
-    return ScheduleTrigger(cron=spec.schedule, zone=spec.zone, place=node.place)
+    return ScheduleTrigger(cron=spec.schedule, zone=name, place=node.place)
