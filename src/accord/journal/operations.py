@@ -151,8 +151,8 @@ class MarkSeen(msgspec.Struct, frozen=True, tag=True):
 
 class Prune(msgspec.Struct, frozen=True, tag=True):
     """Deletes at most ``limit`` settled DONE messages accepted before ``before`` or, oldest first, until the file is under
-    ``size_bytes_max`` (0: no size bound); and dedupe marks older than ``seen_before``. Dead letters are never pruned.
-    Result: int, the number of messages deleted."""
+    ``size_bytes_max`` (0: no size bound); and dedupe marks older than ``seen_before`` (at most ``limit`` + 100 of them).
+    Dead letters are never pruned. Result: int, the number of messages deleted."""
 
     before: dt.datetime
     seen_before: dt.datetime

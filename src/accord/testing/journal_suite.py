@@ -7,6 +7,7 @@ Subclass ``JournalSuite``, give it a ``StoreHarness`` for your store, and let py
         def harness(self, tmp_path):
             return MyHarness(tmp_path)
 
+Call ``pytest.register_assert_rewrite("accord.testing.journal_suite")`` in your ``conftest.py`` to see compared values.
 The last test, ``test_agrees_with_the_model``, runs random operations, failures and crashes against your store and against
 ``MemoryStore`` and compares every result and every read after each commit.
 """

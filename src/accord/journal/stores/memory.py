@@ -205,7 +205,7 @@ class MemoryStore:
     def _prune(self, operation: Prune) -> int:
         tables = self._tables
         old = [(at, mark) for mark, (_, at) in tables.marks.items() if at < operation.seen_before]
-        for _, mark in sorted(old)[: operation.limit]:
+        for _, mark in sorted(old)[: operation.limit + 100]:
             del tables.marks[mark]
         done = sorted((e.message.time, e.seq) for e in self._in_state(State.DONE, ""))
         deleted = 0

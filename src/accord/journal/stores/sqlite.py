@@ -166,12 +166,15 @@ class SqliteStore(SqliteReads):
                 raise self._translate(error, "written") from error
             raise
         writes.committed()
-        self._checkpoint()
+        self._tidy(writes.pages_to_free)
         return results
 
-    def _checkpoint(self) -> None:
+    def _tidy(self, pages_to_free: int) -> None:
         """The commit is durable already, so a failure here must not fail it: it shows at the next commit if it lasts."""
         try:
+            if pages_to_free:
+                # As a script: `execute` takes one step of it, which frees one page.
+                self._db.executescript(f"PRAGMA incremental_vacuum({pages_to_free})")
             self._checkpointer.after_commit()
         except sqlite3.Error as error:
             self._checkpointer.error = error

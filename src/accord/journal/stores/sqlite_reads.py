@@ -72,7 +72,9 @@ class SqliteReads:
         return dict(rows.fetchall())
 
     def next_due(self) -> dt.datetime | None:
-        row = self._db.execute("SELECT due FROM messages WHERE state = 1 ORDER BY due LIMIT 1").fetchone()
+        row = self._db.execute(
+            "SELECT due FROM messages INDEXED BY messages_due WHERE state = 1 ORDER BY due LIMIT 1"
+        ).fetchone()
         return None if row is None else from_us(row[0])
 
     def cursor(self, name: str) -> bytes | None:

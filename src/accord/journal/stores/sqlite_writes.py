@@ -37,6 +37,8 @@ from accord.journal.stores.sqlite_reads import decode_message
 from accord.journal.stores.sqlite_schema import PAGE_SIZE_BYTES, to_us
 from accord.record import Cursor, Message
 
+MARKS_PRUNED_MORE = 100  # marks a prune may delete beyond its limit: there are more marks than messages
+
 _END_OF_TIME_US = 2**62
 
 _READY, _WAITING, _HELD, _DONE, _DEAD = (int(s) for s in State)
@@ -93,6 +95,7 @@ class Writes:
         self._cursors: dict[str, bytes] = {}
         self._counts: defaultdict[tuple[str, int, str], int] = defaultdict(int)
         self._now_us = 0
+        self.pages_to_free = 0  # by the store after the commit, so that the file shrinks; bounded as the prune was
         self._handlers: dict[type, Callable[[Any], Any]] = {
             Accept: self._accept,
             Settle: self._settle,
@@ -114,6 +117,7 @@ class Writes:
         self._references.clear()
         self._cursors.clear()
         self._counts.clear()
+        self.pages_to_free = 0
         self._now_us = to_us(self._now())
 
     def apply(self, operation: Any) -> Any:
@@ -261,7 +265,7 @@ class Writes:
 
     def _release_due(self, operation: ReleaseDue) -> tuple[Lease, ...]:
         rows = self._execute(
-            "SELECT seq, flow, held_by FROM messages WHERE state = 1 AND due <= ?1 AND (?2 = '' OR flow = ?2)"
+            "SELECT seq, flow, held_by FROM messages INDEXED BY messages_due WHERE state = 1 AND due <= ?1 AND (?2 = '' OR flow = ?2)"
             " ORDER BY due, seq LIMIT ?3",
             (to_us(operation.now), operation.flow, operation.limit),
         ).fetchall()
@@ -269,7 +273,7 @@ class Writes:
 
     def _release_held(self, operation: ReleaseHeld) -> tuple[Lease, ...]:
         rows = self._execute(
-            "SELECT seq, flow, held_by FROM messages WHERE state = 2 AND held_by = ?1 AND (?2 = '' OR flow = ?2)"
+            "SELECT seq, flow, held_by FROM messages INDEXED BY messages_held WHERE state = 2 AND held_by = ?1 AND (?2 = '' OR flow = ?2)"
             " ORDER BY seq LIMIT ?3",
             (operation.system, operation.flow, operation.limit),
         ).fetchall()
@@ -312,7 +316,7 @@ class Writes:
         self._flush()
         self._execute(
             "DELETE FROM marks WHERE digest IN (SELECT digest FROM marks WHERE at < ? ORDER BY at LIMIT ?)",
-            (to_us(operation.seen_before), operation.limit),
+            (to_us(operation.seen_before), operation.limit + MARKS_PRUNED_MORE),
         )
         seqs = self._done_seqs(to_us(operation.before), operation.limit)
         self._delete(seqs)
@@ -324,7 +328,7 @@ class Writes:
                 break
             self._delete(seqs)
             deleted += len(seqs)
-        self._execute(f"PRAGMA incremental_vacuum({max(256, 2 * operation.limit)})").fetchall()
+        self.pages_to_free = max(256, 2 * operation.limit)
         return deleted
 
     def _done_seqs(self, before_us: int, limit: int) -> list[tuple[int, str]]:
