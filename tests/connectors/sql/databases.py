@@ -136,9 +136,15 @@ def fresh(name: str, folder: Path, server: Server | None) -> TestDatabase:
     """A database with empty tables; servers are shared by the tests of a process, so their tables are made anew."""
     url = server.url if server else f"sqlite:///{folder / 'erp.db'}"
     database = TestDatabase(name, url, folder, server)
-    tables = ("accord_effects", "products", "invoices", "invoice_lines", "events", "numbers")
-    database.execute(*(f"DROP TABLE IF EXISTS {table}" for table in tables))
+    if server and server.is_prepared:  # making tables costs far more than emptying them
+        database.execute(
+            "DROP TABLE IF EXISTS accord_effects",
+            *(f"DELETE FROM {t}" for t in ("invoice_lines", "invoices", "products", "events")),
+        )
+        return database
     database.execute(*(each.format(**TYPES[name]) for each in TABLES.split(";")))
+    if server:
+        server.is_prepared = True
     return database
 
 

@@ -6,9 +6,11 @@ import asyncio
 import datetime as dt
 import sqlite3
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from tests.connectors.sql.databases import TestDatabase, fresh, item
 from tests.servers import Server, running_mariadb, running_postgres
 
@@ -122,8 +124,6 @@ def test_a_statement_that_takes_too_long_is_retry(postgres: Server, tmp_path: Pa
     database.execute("INSERT INTO products (sku, name, version) VALUES ('A', 'a', 1)")
 
     async def scene() -> None:
-        import sqlalchemy as sa
-
         engine = sa.create_engine(postgres.url.replace("postgresql:", "postgresql+psycopg:"), poolclass=sa.NullPool)
         async with database.open(statement_timeout=dt.timedelta(milliseconds=200)) as connection:
             with engine.connect() as other:
@@ -151,8 +151,6 @@ def test_read_only_systems_write_nothing(tmp_path: Path) -> None:
 
 
 def test_sqlite_refuses_decimals_it_would_round(tmp_path: Path) -> None:
-    from decimal import Decimal
-
     database = fresh("sqlite", tmp_path, None)
     database.execute("CREATE TABLE numbers (id INTEGER PRIMARY KEY, n DECIMAL(20,2), cents INTEGER, whole INTEGER)")
     declared = {
@@ -170,11 +168,12 @@ def test_sqlite_refuses_decimals_it_would_round(tmp_path: Path) -> None:
 
             good = await write("1", id=1, n=Decimal("1234567890123.10"), cents=Decimal("12.34"), whole=Decimal("7"))
             assert isinstance(good, Done), good
-            for effect, bad in (
-                ("2", {"n": Decimal("12345678901234567.10")}),
-                ("3", {"cents": Decimal("0.125")}),
-                ("4", {"whole": Decimal("1.5")}),
-            ):
+            too_fine: dict[str, dict[str, object]] = {
+                "2": {"n": Decimal("12345678901234567.10")},
+                "3": {"cents": Decimal("0.125")},
+                "4": {"whole": Decimal("1.5")},
+            }
+            for effect, bad in too_fine.items():
                 refused = await write(effect, id=2, **bad)
                 assert isinstance(refused, Reject) and refused.path == next(iter(bad)), refused
             got = await connection.get(numbers, "1")

@@ -91,7 +91,10 @@ class SqlConnection(Connection):
     def _check(self) -> Outcome:
         try:
             with self.database.reading() as connection:
-                connection.execute(sa.select(sa.literal(1)))
+                # SQLite opens a file without reading it: only a look at its tables proves it is a database
+                connection.execute(
+                    sa.text("SELECT count(*) FROM sqlite_master" if self.database.is_sqlite else "SELECT 1")
+                )
         except sa.exc.SQLAlchemyError as error:
             return outcome_of(error)
         return Done(None)
