@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable
 
 from accord.errors import did_you_mean
 from accord.flow.commands import ErrorPolicy
 from accord.flow.kinds import step_kinds
 from accord.flow.policy import read_policy
-from accord.flow.running import Asking, Frame, Step, run_steps
+from accord.flow.running import Asking, Frame, Step, Undo, run_steps
 from accord.flow.step import Plan, State, StepContext, StepKind
 from accord.mapping.expression import Expression
 from accord.record import Done, Field
@@ -104,10 +103,14 @@ def _compile_step(kind: StepKind, node: Node, plan: Plan, state: State, path: st
     when = at.expression(when_node, Field(type=Boolean(), nullable=True)) if when_node is not None else None
     _read_as(at, kind)
     _read_guarantee(at, kind)
-    at.undo = _undo(node, plan, state, at) if kind.is_effect else None
+    undos: list[Undo] = []
+    if kind.is_effect and node.get("undo") is not None:
+        at.undo = lambda frame, done: undos[0](frame, done)
     settings = Node({k: v for k, v in node.items() if k in own}, node.place, node.key_places)
     spec = decode(settings, kind.settings, plan.faults, what=f"the step '{kind.key}'")
     run = kind.compile(spec, at) if spec is not None else None
+    if at.undo is not None:  # after the step itself, because it sees the step's name
+        undos += _undo(node, plan, state, at)
     if spec is None and at.as_name:
         state.is_unknown = True  # its result has no known type: later uses would only be faults of this one
     if run is None:
@@ -159,11 +162,12 @@ def _read_guarantee(at: StepContext, kind: StepKind) -> None:
     at.wants_once = True
 
 
-def _undo(node: Node, plan: Plan, state: State, at: StepContext) -> Callable[[Frame, Done], Asking] | None:
-    """Compiles the ``undo:`` step; it sees the names as they were, the step's ``as`` name, and the answer as ``result``."""
-    written = node.get("undo")
-    if written is None:
-        return None
+def _undo(node: Node, plan: Plan, state: State, at: StepContext) -> list[Undo]:
+    """Compiles the ``undo:`` step, none when it has faults.
+
+    It sees the names as they were, the step's ``as`` name, and the answer as ``result``.
+    """
+    written = node.get("undo") or node
     kind = _kind_of(written, plan) if written.is_map else None
     if not written.is_map:
         plan.faults.add(
@@ -173,22 +177,22 @@ def _undo(node: Node, plan: Plan, state: State, at: StepContext) -> Callable[[Fr
             "Write undo: {call: …}.",
         )
     if kind is None:
-        return None
+        return []
     if not kind.is_effect or written.get("undo") is not None or written.get("as") is not None:
         plan.faults.add(
             "flow.bad-undo",
             written.place,
             f"'undo' must be one effect (write, call or send) without 'as' and 'undo'; this is '{kind.key}'.",
         )
-        return None
+        return []
     inner = state.copy()
     inner.names[RESULT] = Field(type=Json(), nullable=True)
     step = _compile_step(kind, written, plan, inner, at.path, "undo/" + at.static_prefix)
     if step is None:
-        return None
+        return []
 
     def undo(frame: Frame, done: Done) -> Asking:
         frame.names[RESULT] = done.result
         yield from run_steps((step,), frame)
 
-    return undo
+    return [undo]

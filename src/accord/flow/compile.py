@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from accord.errors import Faults, Place, did_you_mean
 from accord.flow.body import compile_body
 from accord.flow.flow import Flow
@@ -17,11 +19,12 @@ from accord.flow.step import Plan, State, StepContext, find_entity
 from accord.flow.trigger import FilesTrigger, ManualTrigger, PollTrigger, ScheduleTrigger, Trigger, WebhookTrigger
 from accord.mapping.contract import Contract, compile_contract
 from accord.mapping.environment import Environment
-from accord.mapping.expression import Scope, compile_expression
+from accord.mapping.expression import compile_expression
+from accord.mapping.scope import Scope
+from accord.mapping.spec import MappingSpec
 from accord.record import Entity, Field
 from accord.record.types import DateTime
 from accord.sdk.http import encode_json
-from accord.settings.node import Node
 
 SCHEDULED = {"scheduled_at": Field(type=DateTime())}
 
@@ -154,12 +157,24 @@ def _version(spec: FlowSpec, plan: Plan) -> str:
     """16 hex digits over the flow's text and that of the mappings and entities it uses (not over where they stand)."""
     parts = plan.parts
     used: list[Any] = [spec.node.plain()]
-    used += [[name, mapping_text(parts, name)] for name in sorted(plan.mappings)]
+    used += [_mapping_text(parts.mapping_specs[name]) for name in sorted(plan.mappings)]
     for name in sorted(plan.entities):
         entity = parts.entities[name]
         used.append([name, list(entity.key), repr(entity.fields), [rule.expression for rule in entity.rules]])
     return hashlib.blake2b(encode_json(used), digest_size=8).hexdigest()
 
 
-def mapping_text(parts: Parts, name: str) -> Any:
-    return Node.of(parts.mappings[name].spec.node).plain()
+def _mapping_text(spec: MappingSpec) -> Any:
+    lookups = {name: [table.rows, repr(table.type)] for name, table in spec.lookups.items()}
+    uses = {name: formula.text for name, formula in spec.uses.items()}
+    return [spec.name, spec.source, spec.target, uses, _without_places(msgspec.to_builtins(spec.fields)), lookups]
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            k: _without_places(v)
+            for k, v in value.items()
+            if k not in ("place", "key_places") or not isinstance(v, dict)
+        }
+    return [_without_places(v) for v in value] if isinstance(value, list) else value

@@ -49,7 +49,7 @@ def _is_same(expected: Any, actual: Any) -> bool:
     if isinstance(expected, str) and isinstance(actual, dt.date):
         return expected == actual.isoformat()
     if isinstance(expected, str) and isinstance(actual, dt.timedelta):
-        return expected == msgspec.to_builtins(actual)
+        return bool(expected == msgspec.to_builtins(actual))
     return bool(expected == actual)
 
 

@@ -46,9 +46,7 @@ def compile_operation(name: str, arguments: Node | None, at: StepContext, mode: 
             is_read_only=is_read_only,
             policy=policy,
         )
-        done = yield from perform(frame, command, undo)
-        if as_name:
-            frame.names[as_name] = None if done is None else read(done.result)
+        yield from perform(frame, command, undo=undo, as_name=as_name, value_of=lambda done: read(done.result))
 
     return run
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import msgspec
-from accord.mapping.mapping import Mapping
 
 from accord.errors import NOWHERE, Place
 from accord.mapping.functions import FunctionTable
 from accord.mapping.lookup import Lookup
+from accord.mapping.mapping import Mapping
+from accord.mapping.spec import MappingSpec
 from accord.record import Entity
 from accord.sdk.connector import Capabilities, ConnectorKind, Operation, RateLimit
 
@@ -37,12 +38,15 @@ class DeclaredSystem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """``entities`` by full name (``shop.orders``); ``mappings`` compiled, by name; ``broken`` are names of systems, entities
-    and mappings whose own file has faults: using them is no further fault."""
+    """``entities`` by full name (``shop.orders``); ``mappings`` compiled, by name, with their ``mapping_specs``.
+
+    ``broken`` are names of systems, entities and mappings whose own file has faults: using them is no further fault.
+    """
 
     systems: dict[str, DeclaredSystem]
     entities: dict[str, Entity]
     mappings: dict[str, Mapping]
+    mapping_specs: dict[str, MappingSpec]
     functions: FunctionTable
     lookups: dict[str, Lookup]
     broken: frozenset[str] = frozenset()

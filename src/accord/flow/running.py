@@ -10,6 +10,7 @@ way in ``Run.undos`` then runs in reverse.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator
 from typing import Any, TypeAlias, TypeVar
 
@@ -23,6 +24,7 @@ from accord.record import Done, Message, Reject
 
 Asking: TypeAlias = Generator[Command, Any, None]
 T = TypeVar("T")
+Undo: TypeAlias = "Callable[[Frame, Done], Asking]"
 RESOLVE_ROUNDS_MAX = 50
 TOPIC_HEADER = "accord-topic"
 
@@ -174,16 +176,30 @@ def ask(frame: Frame, command: Command) -> Generator[Command, Any, Any]:
 
 
 def perform(
-    frame: Frame, command: Write | Call | Fetch, undo: Callable[[Frame, Done], Asking] | None = None
+    frame: Frame,
+    command: Write | Call | Fetch,
+    *,
+    undo: Undo | None = None,
+    as_name: str = "",
+    value_of: Callable[[Done], Any] | None = None,
 ) -> Generator[Command, Any, Done | None]:
-    """Asks for an effect. None when it was refused and the policy says to go on. Remembers how to undo it."""
+    """Asks for an effect; None when it was refused and the policy says to go on.
+
+    ``value_of`` the answer is kept under ``as_name``; ``undo`` is remembered with the names of this moment.
+    """
     answer = yield from ask(frame, command)
     if isinstance(answer, Reject):
-        if passes_over(command.policy, answer.reason):
-            return None
-        raise StepRejected(command.path, (Problem(answer.code, answer.path, answer.reason),))
+        if not passes_over(command.policy, answer.reason):
+            raise StepRejected(command.path, (Problem(answer.code, answer.path, answer.reason),))
+        if as_name:
+            frame.names[as_name] = None
+        return None
     done = answer if isinstance(answer, Done) else Done(answer)
+    kept = Frame(frame.run, frame.record, dict(frame.names), "undo/" + frame.prefix)
     if undo is not None and frame.run.done is not None:
-        kept = Frame(frame.run, frame.record, dict(frame.names), "undo/" + frame.prefix)
-        frame.run.undos.append(lambda: undo(kept, done))
+        frame.run.undos.append(functools.partial(undo, kept, done))
+    if as_name:
+        kept.names[as_name] = None
+        value = value_of(done) if value_of is not None else done.result
+        frame.names[as_name] = kept.names[as_name] = value
     return done

@@ -11,16 +11,17 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import msgspec
-from accord.mapping.mapping import Mapping
 
 from accord.errors import Faults, Place, did_you_mean
 from accord.flow.commands import ErrorPolicy
 from accord.flow.effects import EffectInfo
 from accord.flow.parts import DeclaredSystem, Parts
-from accord.flow.running import Asking, Frame, Step
+from accord.flow.running import Asking, Frame, Step, Undo
 from accord.flow.trigger import Trigger
-from accord.mapping.expression import Expression, Scope, compile_expression
-from accord.record import Done, Entity, Field
+from accord.mapping.expression import Expression, compile_expression
+from accord.mapping.mapping import Mapping
+from accord.mapping.scope import Scope
+from accord.record import Entity, Field
 from accord.record.types import Json, Object
 from accord.sdk.connector import Operation
 from accord.settings.node import Node
@@ -29,10 +30,11 @@ RunStep: TypeAlias = Callable[[Frame], Asking]
 
 
 class StepKind(msgspec.Struct, frozen=True, kw_only=True):
-    """``key`` recognises the step; ``settings`` are its keys (read with ``settings.decode``; a field of type Node passes through).
+    """``key`` recognises the step; ``settings`` are its keys, read with ``settings.decode`` (a field of type Node passes through).
 
-    ``gives``: it may have ``as`` (called with the result's field by ``StepContext.bind``). ``is_effect``: it changes the outside, so it may have ``undo`` and ``guarantee``.
-    ``ends``: no step of the same list can come after it. ``compile`` gets an instance of ``settings``.
+    ``gives``: it may have ``as`` (its ``compile`` tells the result's field with ``StepContext.bind``). ``is_effect``: it changes
+    the outside, so it may have ``undo`` and ``guarantee``. ``ends``: no step of the same list can come after it. ``compile``
+    gets an instance of ``settings``.
     """
 
     key: str
@@ -120,7 +122,7 @@ class StepContext:
         self.policy = policy
         self.as_name = ""
         self.wants_once = False
-        self.undo: Callable[[Frame, Done], Asking] | None = None
+        self.undo: Undo | None = None
 
     def place(self, key: str = "") -> Place:
         return self.node.place_of(key or self.kind.key)
@@ -230,6 +232,38 @@ class StepContext:
         )
         return False
 
+    def can_apply(self, mapping: Mapping, *, key: str = "") -> bool:
+        """True when the record and the names here are what the mapping reads; else faults."""
+        is_right = self.takes_record_of(mapping.source.name, f"mapping '{mapping.name}'", key=key)
+        for name, wanted in mapping.names.items():
+            given = self.state.names.get(name)
+            if given is None:
+                mend = did_you_mean(name, self.state.names) or f"Give an earlier step 'as: {name}'."
+                self.fault(
+                    "flow.unknown-name",
+                    f"Mapping '{mapping.name}' reads '{name}', which no earlier step gives.",
+                    mend,
+                    key=key,
+                )
+            elif given.type != wanted.type and not isinstance(wanted.type, Json):
+                self.fault(
+                    "flow.wrong-type",
+                    f"Mapping '{mapping.name}' takes '{name}' to be another type than the step gives.",
+                    "Correct its entity under 'uses' of the mapping.",
+                    key=key,
+                )
+            elif given.nullable and not wanted.nullable:
+                self.fault(
+                    "flow.nullable",
+                    f"Mapping '{mapping.name}' reads '{name}', which is null when its step is passed over.",
+                    "Apply the mapping only where the step ran (route), or let the step always run.",
+                    key=key,
+                )
+            else:
+                continue
+            is_right = False
+        return is_right
+
     def body(self, node: Node, state: State, local: str) -> tuple[Step, ...]:
         """Compiles an inner list of steps. ``local`` is what its paths have after this step's path (``[1]``)."""
         return self.plan.compile_body(node, state, self, local)
@@ -287,11 +321,6 @@ def find_entity(name: str, plan: Plan, place: Place) -> tuple[DeclaredSystem, En
         known = did_you_mean(short, system.entities)
         plan.faults.add("flow.unknown-entity", place, f"System '{system_name}' has no entity '{short}'.", known)
     return None
-
-
-def mapping_ends(mapping: Mapping) -> tuple[str, str]:
-    """Full names of the entities a mapping reads and makes."""
-    return mapping.source, mapping.target
 
 
 JSON = Field(type=Json())

@@ -6,9 +6,6 @@ import os
 from collections.abc import Mapping as Map
 from pathlib import Path
 
-from accord.mapping.mapping import Mapping, compile_mapping
-from accord.mapping.spec import MappingSpec, read_mapping
-
 from accord.errors import DeclarationError, Faults, Place, did_you_mean
 from accord.flow.commands import ErrorPolicy
 from accord.flow.compile import compile_flow
@@ -19,6 +16,8 @@ from accord.flow.read import FlowSpec, read_flow
 from accord.mapping.contract import compile_contract
 from accord.mapping.functions import FunctionTable, load_functions
 from accord.mapping.lookup import Lookup, read_lookups
+from accord.mapping.mapping import Mapping, compile_mapping
+from accord.mapping.spec import MappingSpec, read_mapping
 from accord.project.connectors import Connectors
 from accord.project.project import Project
 from accord.project.references import check_references
@@ -101,6 +100,7 @@ def assemble(
         systems=systems.declared,
         entities=systems.entities,
         mappings=mappings,
+        mapping_specs=specs,
         functions=functions,
         lookups=lookups,
         broken=frozenset(systems.broken | (set(specs) - set(mappings))),
@@ -127,9 +127,10 @@ def assemble(
 
 
 def _functions(sources: Sources, faults: Faults) -> FunctionTable:
-    if not sources.has_functions:
-        return FunctionTable.builtin()
-    return load_functions(sources.folder / "functions", faults)
+    table = FunctionTable.builtin()
+    if sources.has_functions:
+        load_functions(sources.folder / "functions", table, faults)
+    return table
 
 
 def _mappings(

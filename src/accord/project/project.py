@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from accord.mapping.mapping import Mapping
-from accord.mapping.spec import MappingSpec
 
 from accord.errors import Fault
 from accord.flow.flow import Flow
 from accord.flow.parts import DeclaredSystem
 from accord.mapping.functions import FunctionTable
 from accord.mapping.lookup import Lookup
+from accord.mapping.mapping import Mapping
+from accord.mapping.spec import MappingSpec
 from accord.record import Entity
 from accord.sdk.connector import ConnectorKind
 from accord.settings.environment import ChosenEnvironment

@@ -121,7 +121,7 @@ MAPPINGS = """
 - mapping: order-to-invoice
   from: shop.orders
   to: books.invoices
-  fields: {number: '"R" + text(id)', total: total, client: 'ref(customer.id, entity="shop.customers", to="crm.clients")'}
+  fields: {number: '"R" + text(id)', total: total, client: 'ref(customer.id, of="shop.customers", to="crm.clients")'}
 - mapping: order-to-client
   from: shop.orders
   to: crm.clients

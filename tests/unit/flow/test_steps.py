@@ -31,7 +31,7 @@ def test_write_with_mapping_asks_for_references_first_and_links(flow_of, message
 def test_the_result_of_a_write_is_the_record_and_what_the_target_adds(flow_of, message, drive):
     flow = flow_of(
         "  - write: books.invoices\n    with: {number: text(id), total: total}\n    as: invoice\n    link: false\n"
-        "  - call: store.increase\n    with: {sku: 'invoice.number + text(invoice.day)', by: 1}\n"
+        "  - call: store.increase\n    with: {sku: 'invoice.number + coalesce(text(invoice.day), \"-\")', by: 1}\n"
     )
     driven = drive(flow.run(message()), {"0.write": Done({"number": "X1", "day": "2026-03-02"})})
     assert driven.commands[0].link_from == ""
@@ -98,7 +98,7 @@ SPLIT = """
         with: {sku: sku, by: quantity}
         as: stock
       - filter: stock.left > 0
-      - set: {left: stock.left, order: parent.id}
+      - set: {left: stock.left, order: quantity}
   - log: f"{len(moved)} lines"
 """
 
@@ -143,7 +143,7 @@ def test_split_resolves_references_of_all_items_at_once(flow_of, message, drive)
     flow = flow_of(
         "  - split: lines\n    steps:\n"
         "      - call: store.increase\n"
-        "        with: {sku: 'coalesce(ref(sku, entity=\"shop.customers\", to=\"crm.clients\"), \"none\")', by: 1}\n"
+        "        with: {sku: 'coalesce(ref(sku, of=\"shop.customers\", to=\"crm.clients\"), \"none\")', by: 1}\n"
     )
     driven = drive(flow.run(message()), {("shop.customers", "A", "crm.clients"): "C"})
     assert isinstance(driven.commands[0], Resolve)

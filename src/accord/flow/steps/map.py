@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from accord.flow.running import Asking, Frame, resolved
-from accord.flow.step import RunStep, StepContext, StepKind, mapping_ends
+from accord.flow.step import RunStep, StepContext, StepKind
 
 
 class Map(msgspec.Struct, frozen=True):
@@ -17,20 +17,16 @@ def compile_map(spec: Map, at: StepContext) -> RunStep | None:
     if mapping is None:
         at.state.is_unknown = True
         return None
-    source, target = mapping_ends(mapping)
+    entity = mapping.target
     if at.is_conditional:
         at.fault(
             "flow.type-changes",
             "'map' makes the record another one, so it cannot be passed over ('when', 'then: continue').",
             "Put it into a branch of 'route' together with the steps that need its result.",
         )
-    is_right = at.takes_record_of(source, f"mapping '{spec.map}'", key="map")
-    entity = at.parts.entities.get(target)
-    if entity is None:
-        at.state.is_unknown = True
-        return None
-    at.plan.entities.add(target)
-    at.state.entity, at.state.fields = target, dict(entity.fields)
+    is_right = at.can_apply(mapping, key="map")
+    at.plan.entities.add(entity.name)
+    at.state.entity, at.state.fields = entity.name, dict(entity.fields)
     at.state.is_unknown = False
     if not is_right:
         return None

@@ -9,7 +9,7 @@ import msgspec
 from accord.flow.commands import Respond
 from accord.flow.objects import Maker, compile_value
 from accord.flow.running import Asking, Frame, ask, resolved
-from accord.flow.step import RunStep, StepContext, StepKind, mapping_ends
+from accord.flow.step import RunStep, StepContext, StepKind
 from accord.flow.trigger import ManualTrigger, WebhookTrigger
 from accord.record import Field
 from accord.record.types import Json, String
@@ -65,9 +65,7 @@ def _maker(answer: Answer, at: StepContext) -> Maker | None:
         )
     if answer.mapping:
         mapping = at.mapping(answer.mapping, key="respond")
-        if mapping is None or not at.takes_record_of(mapping_ends(mapping)[0], f"mapping '{answer.mapping}'"):
-            return None
-        return mapping.apply
+        return mapping.apply if mapping is not None and at.can_apply(mapping, key="respond") else None
     if answer.body is None:
         return lambda record, names, environment: None
     is_json = answer.content_type == JSON_TYPE or answer.content_type.endswith("+json")

@@ -63,7 +63,9 @@ def _branch(node: Node, index: int, count: int, at: StepContext) -> Branch | Non
                 "'otherwise' takes everything, so the branches after it never run.",
                 "Move it to the end.",
             )
-        return otherwise and Branch(None, prefix, at.body(otherwise.otherwise, at.state.copy(), f"[{index}]"))
+        if otherwise is None:
+            return None
+        return Branch(None, prefix, at.body(otherwise.otherwise, at.state.copy(), f"[{index}]"))
     when = decode(node, When, at.faults, what="this branch")
     if when is None:
         return None

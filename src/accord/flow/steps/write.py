@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -11,8 +11,8 @@ from accord.flow.effects import guarantee_of
 from accord.flow.objects import Maker, compile_object
 from accord.flow.results import answer_reader
 from accord.flow.running import Asking, Frame, perform, resolved
-from accord.flow.step import RunStep, StepContext, StepKind, mapping_ends, object_field
-from accord.record import Entity
+from accord.flow.step import RunStep, StepContext, StepKind, object_field
+from accord.record import Done, Entity
 from accord.sdk.connector import Capabilities, Idempotency, WriteMode
 from accord.settings.node import Node
 
@@ -59,11 +59,12 @@ def compile_write(spec: WriteSpec, at: StepContext) -> RunStep | None:
             link_key=link_key,
             policy=policy,
         )
-        done = yield from perform(frame, command, undo)
-        if as_name:
-            answered = read(done.result) if done is not None and isinstance(done.result, dict) else {}
-            known = {key: value for key, value in answered.items() if value is not None}
-            frame.names[as_name] = None if done is None else {**record, **known}
+
+        def value_of(done: Done) -> dict[str, Any]:
+            answered = read(done.result) if isinstance(done.result, dict) else {}
+            return {**record, **{key: value for key, value in answered.items() if value is not None}}
+
+        yield from perform(frame, command, undo=undo, as_name=as_name, value_of=value_of)
 
     return run
 
@@ -104,12 +105,11 @@ def _maker(spec: WriteSpec, entity: Entity, mode: WriteMode | None, at: StepCont
         mapping = at.mapping(spec.mapping)
         if mapping is None:
             return None
-        source, target = mapping_ends(mapping)
-        is_right = at.takes_record_of(source, f"mapping '{spec.mapping}'", key="mapping")
-        if target != entity.name:
+        is_right = at.can_apply(mapping, key="mapping")
+        if mapping.target.name != entity.name:
             at.fault(
                 "flow.mapping-to",
-                f"Mapping '{spec.mapping}' makes a record of '{target}', and '{entity.name}' is written.",
+                f"Mapping '{spec.mapping}' makes a record of '{mapping.target.name}', and '{entity.name}' is written.",
                 f"Use a mapping to '{entity.name}'.",
                 key="mapping",
             )
