@@ -306,8 +306,11 @@ class _Reader:
             return self.read(node, wanted[0], path)
         fitting = [m for m in members if m is not type(None) and m is not Secret and _has_shape(node, m)]
         structs = [m for m in fitting if is_struct(m)]
-        if len(structs) > 1 and (chosen := _by_tag(node, structs)) is not None:
-            fitting = [chosen]
+        tags = {m.__struct_config__.tag: m for m in structs}
+        tag_field = structs[0].__struct_config__.tag_field if structs else None
+        if len(structs) > 1 and tag_field:
+            chosen = self.by_tag(node, tag_field, tags, path)
+            return chosen if chosen is _BAD else self.read(node, chosen, path)
         if len(fitting) == 1 and not node.is_scalar:
             return self.read(node, fitting[0], path)
         for member in fitting:
@@ -317,6 +320,17 @@ class _Reader:
                 return value
         expected = describe_type(Union[tuple(wanted)])  # noqa: UP007
         return self.wrong(node, path, expected, shown="written openly" if Secret in members else "")
+
+    def by_tag(self, node: Node, tag_field: str, tags: dict[Any, Any], path: str) -> Any:
+        child = node.get(tag_field)
+        name = f"{path}.{tag_field}" if path else tag_field
+        if child is None:
+            what = f"The key `{tag_field}` is missing in {self.name(path)}."
+            self.faults.add("settings.missing-key", node.place, what, f"It says which: {', '.join(map(str, tags))}.")
+            return _BAD
+        if isinstance(child.value, str) and child.value in tags:
+            return tags[child.value]
+        return self.choice(child, Literal[tuple(tags)], name)
 
     def constrain(self, node: Node, value: Any, metas: list[msgspec.Meta], path: str) -> Any:
         for meta in metas:
@@ -382,15 +396,6 @@ def _has_shape(node: Node, type_: Any) -> bool:
     if is_sequence_type(type_):
         return node.is_list
     return node.is_scalar
-
-
-def _by_tag(node: Node, structs: list[Any]) -> Any | None:
-    for struct in structs:
-        config = struct.__struct_config__
-        child = node.get(config.tag_field) if config.tag_field else None
-        if child is not None and child.value == config.tag:
-            return struct
-    return None
 
 
 _WIDE = Context(prec=1000)  # enough digits for any number a node can hold

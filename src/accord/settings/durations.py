@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from decimal import Decimal
+from fractions import Fraction
 
 DURATION_EXAMPLE = "500ms, 1s, 10m, 2h or 3d"
 SIZE_EXAMPLE = "64KiB, 10MB or 2GB"
@@ -35,7 +35,7 @@ _BYTES = {
     "GIB": 1 << 30,
     "TIB": 1 << 40,
 }
-_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,6})?) ?([KMGT]?I?B)", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,24}(?:\.[0-9]{1,6})?) ?([KMGT]?I?B)", re.ASCII)
 
 
 def parse_duration(text: str) -> dt.timedelta:
@@ -43,10 +43,10 @@ def parse_duration(text: str) -> dt.timedelta:
     written = text.strip()
     if not _DURATION.fullmatch(written):
         raise ValueError(f"'{text[:60]}' is no duration: write number and unit, like {DURATION_EXAMPLE}")
-    total = Decimal(0)
+    total = Fraction(0)
     for number, unit in _PART.findall(written):
-        total += Decimal(number) * _MICROSECONDS[unit]
-    if total != total.to_integral_value():
+        total += Fraction(number) * _MICROSECONDS[unit]
+    if total.denominator != 1:
         raise ValueError(f"'{text[:60]}' is finer than a microsecond")
     try:
         return dt.timedelta(microseconds=int(total))
@@ -72,8 +72,8 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip().upper())
     if match is None:
         raise ValueError(f"'{text[:60]}' is no size: write number and unit, like {SIZE_EXAMPLE}")
-    bytes_ = Decimal(match[1]) * _BYTES[match[2]]
-    if bytes_ != bytes_.to_integral_value():
+    bytes_ = Fraction(match[1]) * _BYTES[match[2]]
+    if bytes_.denominator != 1:
         raise ValueError(f"'{text[:60]}' is no whole number of bytes")
     return int(bytes_)
 

@@ -105,7 +105,7 @@ def _providers(
             providers.append(MountedSecrets(folder / Path(source.files).expanduser()))
         elif isinstance(source, SecretSource):
             sealed, key_file = sealed_file(file.name, source, folder, variables)
-            if key_file.path.resolve().is_relative_to(folder.resolve()):
+            if source.key_file and key_file.path.resolve().is_relative_to(folder.resolve()):
                 what = f"The key file {source.key_file} lies inside the project, where git would take it along."
                 faults.add("settings.key-in-project", source.place, what, "Keep it elsewhere, like ~/.config/accord.")
             providers.append(sealed)

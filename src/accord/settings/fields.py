@@ -207,7 +207,7 @@ class _Field:
             reader = _BOUND_READERS.get(type(type_))
             if reader is None:
                 mend = f"Use length_{key}." if isinstance(type_, t.String | t.List) else ""
-                self.bad("bad-constraint", key, f"a {name_of(type_)} has no `{key}`.", mend)
+                self.bad("bad-constraint", key, f"type {name_of(type_)} has no `{key}`.", mend)
                 continue
             try:
                 details[key] = reader(child.value)
@@ -228,7 +228,7 @@ class _Field:
             given |= {f"length_{key}": child for key, child in length.items() if key in ("min", "max")}
         for key, child in given.items():
             if not isinstance(type_, t.String | t.List):
-                self.bad("bad-constraint", key, f"a {name_of(type_)} has no length.", "Use `min` and `max`.")
+                self.bad("bad-constraint", key, f"type {name_of(type_)} has no length.", "Use `min` and `max`.")
             elif not isinstance(child.value, int) or isinstance(child.value, bool) or child.value < 0:
                 self.bad("bad-constraint", key, f"a length must be a whole number from 0, this is {child.describe()}.")
             else:
@@ -246,10 +246,10 @@ class _Field:
                 continue
             details[key] = child.value
             if key in ("pattern", "format") and not isinstance(type_, t.String):
-                self.bad("bad-constraint", key, f"`{key}` is for strings, this field is a {name_of(type_)}.")
+                self.bad("bad-constraint", key, f"`{key}` is for strings, this field is of type {name_of(type_)}.")
             elif key == "references" and not isinstance(type_, t.String | t.Integer):
                 self.bad(
-                    "bad-constraint", key, f"a reference is a string or an integer, this field is a {name_of(type_)}."
+                    "bad-constraint", key, f"a reference is a string or an integer, this field is of type {name_of(type_)}."
                 )
             else:
                 self.text(key, child.value)

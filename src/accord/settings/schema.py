@@ -182,8 +182,9 @@ def project_schema() -> Schema:
 
 def json_schema_for(kind: str, connectors: Mapping[str, ConnectorTypes] | None = None) -> Schema:
     """``project`` or ``system``. Other kinds of file belong to other rooms: see ``struct_schema``. Raises KeyError."""
-    makers = {"project": project_schema, "system": lambda: system_schema(connectors)}
-    return makers[kind]()
+    if kind not in ("project", "system"):
+        raise KeyError(kind)
+    return project_schema() if kind == "project" else system_schema(connectors)
 
 
 def _pointer(name: str) -> str:
@@ -197,7 +198,7 @@ _SIMPLE: dict[Any, Schema] = {
     float: {"type": "number"},
     Decimal: {"type": "number"},
     type(None): {"type": "null"},
-    dt.timedelta: {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$"},
+    dt.timedelta: {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(us|ms|s|m|h|d))+$|\$\{env:"},
     dt.date: {"type": "string", "format": "date"},
     dt.datetime: {"type": "string", "format": "date-time"},
     dt.time: {"type": "string", "format": "time"},
@@ -231,7 +232,7 @@ class _Writer:
         return schema
 
     def size(self) -> Schema:
-        return {"type": "string", "pattern": r"^([0-9.]+ ?([KMGTkmgt]?[Ii]?[Bb])|.*\$\{env:.*)$"}
+        return {"type": "string", "pattern": r"^[0-9.]+ ?[KMGTkmgt]?[Ii]?[Bb]$|\$\{env:"}
 
     def bare(self, type_: Any) -> Schema:
         if is_union(type_):

@@ -36,9 +36,7 @@ class SystemFile(msgspec.Struct, frozen=True, kw_only=True):
     )
     entities: Annotated[
         dict[str, Node] | None,
-        Meta(
-            description="The kinds of record used, with key and fields.", extra_json_schema={"x-definition": "entities"}
-        ),
+        Meta(description="The kinds of record used, with key and fields."),
     ] = None
     rate_limit: Annotated[RateLimitSpec | None, Meta(description="Tighter bounds than the connector's own.")] = None
     summary: str = ""

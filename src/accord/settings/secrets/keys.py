@@ -84,6 +84,11 @@ class KeyFile:
     def store_next(self, key: Key) -> None:
         write_durably(self.next_path, key.reveal() + "\n", mode=0o600)
 
+    def next_id(self) -> str:
+        """The id of the next key, '' when no change of key is under way."""
+        key = _read_key(self.next_path)
+        return key.id if key else ""
+
     def promote_next(self) -> None:
         self.next_path.replace(self.path)
         _sync_folder(self.path.parent)

@@ -83,7 +83,14 @@ class SealedFile:
             return len(opened)
 
     def rotate_key_file(self, key_file: KeyFile) -> int:
-        """Makes a new key, encrypts every secret with it and stores it as the key file's, safe against being interrupted."""
+        """Makes a new key, encrypts every secret with it and stores it as the key file's; how many secrets there were.
+
+        Safe against being interrupted: when an earlier change got as far as encrypting the file, its key is kept first. Not for a
+        key given in ACCORD_KEY: there the caller makes the key, shows it, and calls ``rotate``.
+        """
+        key_id, _sealed = self._read()
+        if key_id and key_id == key_file.next_id():
+            key_file.promote_next()
         new = Key.generate()
         key_file.store_next(new)
         count = self.rotate(new)
