@@ -76,7 +76,7 @@ def _kind_of(node: Node, plan: Plan) -> StepKind | None:
             "Begin each step with its own '- '.",
         )
         return None
-    shown = f"the keys {', '.join(keys)}" if keys else node.describe()
+    shown = f"'{', '.join(keys)}'" if keys else node.describe()
     word = keys[0] if keys else str(node.value)
     plan.faults.add("flow.unknown-step", node.place, f"No step is recognised by {shown}.", did_you_mean(word, kinds))
     return None

@@ -50,3 +50,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     functions: FunctionTable
     lookups: dict[str, Lookup]
     broken: frozenset[str] = frozenset()
+
+    @property
+    def system_names(self) -> list[str]:
+        """Every system there is, those with faults among them."""
+        return [*self.systems, *(n for n in self.broken if "." not in n and n not in self.mapping_specs)]

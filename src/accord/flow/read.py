@@ -44,12 +44,15 @@ class _File(msgspec.Struct, frozen=True):
     tests: tuple[Node, ...] = ()
 
 
-def read_flow(node: Node, faults: Faults, *, policy: ErrorPolicy | None = None, zone: str = "UTC") -> FlowSpec | None:
-    """Reads a flow file; None when it lacks what every flow has. Faults carry their lines.
+def read_flow(
+    node: Node, faults: Faults, *, policy: ErrorPolicy | None = None, zone: str = "UTC"
+) -> FlowSpec | None:
+    """Reads a flow file. Faults carry their lines; a file with faults still gives a spec when it has ``on`` and ``steps``, so
+    that these are checked as well.
 
     ``policy`` and ``zone`` are the project's defaults, for what the file leaves out.
     """
-    file = decode(node, _File, faults, what="this flow")
+    file = decode(node, _File, faults, what="this flow") or _what_there_is(node)
     if file is None:
         return None
     if not NAME.match(file.flow):
@@ -74,3 +77,12 @@ def read_flow(node: Node, faults: Faults, *, policy: ErrorPolicy | None = None, 
         node=node,
         place=node.place_of("flow"),
     )
+
+
+def _what_there_is(node: Node) -> _File | None:
+    """The parts of a faulty file that can be checked further."""
+    on, steps, name = node.get("on"), node.get("steps"), node.get("flow")
+    if on is None or steps is None:
+        return None
+    is_named = name is not None and isinstance(name.value, str)
+    return _File(str(name.value) if name and is_named else "unnamed", on, steps, key=node.get("key"), on_error=node.get("on_error"))

@@ -172,7 +172,7 @@ class StepContext:
         found = self.parts.systems.get(name)
         if found is None and name not in self.parts.broken:
             self.fault(
-                "flow.unknown-system", f"There is no system '{name}'.", did_you_mean(name, self.parts.systems), key=key
+                "flow.unknown-system", f"There is no system '{name}'.", did_you_mean(name, self.parts.system_names), key=key
             )
         if found is not None:
             self.plan.use_system(name)
@@ -315,7 +315,7 @@ def find_entity(name: str, plan: Plan, place: Place) -> tuple[DeclaredSystem, En
             "flow.unknown-system",
             place,
             f"There is no system '{system_name}'.",
-            did_you_mean(system_name, parts.systems),
+            did_you_mean(system_name, parts.system_names),
         )
     else:
         known = did_you_mean(short, system.entities)

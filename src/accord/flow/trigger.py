@@ -122,11 +122,11 @@ def read_trigger(node: Node, faults: Faults, zone: str) -> Trigger | None:
     kinds = [key for key, _ in node.items() if key in _SPECS]
     if not node.is_map or len(kinds) != 1:
         keys = [key for key, _ in node.items()]
-        shown = f"the keys {', '.join(keys)}" if keys else node.describe()
+        shown = f"'{', '.join(keys)}'" if keys else node.describe()
         faults.add(
             "flow.bad-trigger",
             node.place,
-            f"A trigger has exactly one of {', '.join(_SPECS)}; here is {shown}.",
+            f"A trigger has exactly one of {', '.join(_SPECS)}; here stands {shown}.",
             did_you_mean(keys[0], _SPECS) if keys and not kinds else "Write for example {webhook: shop.orders}.",
         )
         return None

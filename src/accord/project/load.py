@@ -85,7 +85,9 @@ def assemble(
     file = written or ProjectFile(name="unnamed")
     known = os.environ if variables is None else variables
     asked = choose_environment(file, environment, sources.folder, known, faults, needs_secrets=resolve_secrets)
-    chosen = asked or choose_environment(ProjectFile(name=file.name), "default", sources.folder, known, faults)
+    chosen = asked or choose_environment(
+        ProjectFile(name=file.name), "default", sources.folder, known, faults, needs_secrets=resolve_secrets
+    )
     if chosen is None:
         return None
     systems = read_systems(sources.systems, chosen.spec, chosen.resolver, Connectors(connectors), faults)
@@ -162,11 +164,12 @@ def _flows(sources: Sources, file: ProjectFile, parts: Parts, faults: Faults) ->
     flows: dict[str, Flow] = {}
     places: dict[str, Place] = {}
     for node in sources.flows:
+        before = len(faults.errors)
         spec: FlowSpec | None = read_flow(node, faults, policy=policy, zone=file.zone)
         if spec is None or _is_duplicate("flow", spec.name, node, places, faults):
             continue
         flow = compile_flow(spec, parts, faults)
-        if flow is not None:
+        if flow is not None and len(faults.errors) == before:
             flows[spec.name] = flow
     return flows
 

@@ -22,7 +22,9 @@ class Set(msgspec.Struct, frozen=True):
 
 def compile_set(spec: Set, at: StepContext) -> RunStep | None:
     if not spec.set.is_map or not any(True for _ in spec.set.items()):
-        at.fault("flow.bad-set", f"'set' names fields and their expressions, and this is {spec.set.describe()}.")
+        shown = "an empty mapping" if spec.set.is_map else spec.set.describe()
+        mend = "Write set: {field: expression}."
+        at.fault("flow.bad-set", f"'set' names fields and their expressions, and this is {shown}.", mend)
         return None
     makers: dict[str, Maker] = {}
     fields: dict[str, Field] = {}

@@ -21,7 +21,7 @@ class WriteSpec(msgspec.Struct, frozen=True):
     write: str
     mapping: str = ""
     with_: Node | None = None
-    mode: Literal["create", "update", "upsert", "delete", ""] = ""
+    mode: Literal["create", "update", "upsert", "delete"] | None = None
     link: bool | None = None
 
 
