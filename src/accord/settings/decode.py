@@ -14,30 +14,36 @@ from __future__ import annotations
 import collections.abc
 import datetime as dt
 import enum
-import functools
-import operator
 import re
-import types
 from collections.abc import Callable
-from decimal import Context, Decimal
-from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
+from decimal import Decimal
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
-from accord.errors import Faults, Place, did_you_mean
-from accord.settings.durations import DURATION_EXAMPLE, SIZE_EXAMPLE, parse_duration, parse_instant, parse_size
+from accord.errors import Faults, did_you_mean
+from accord.settings.durations import SIZE_EXAMPLE, parse_duration, parse_instant, parse_size
 from accord.settings.node import Node, plain_scalar
 from accord.settings.secret import Secret
+from accord.settings.setting_types import (
+    SettingField,
+    Size,
+    broken_constraint,
+    describe_type,
+    is_mapping_type,
+    is_sequence_type,
+    is_size,
+    is_struct,
+    is_union,
+    place_fields,
+    setting_fields,
+    split_annotated,
+)
 from accord.settings.text import GivenText, MissingText
 
+__all__ = ["SettingField", "Size", "decode", "describe_type", "setting_fields"]
+
 T = TypeVar("T")
-
-_BYTES = "bytes"
-Size = Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"x-unit": _BYTES})]
-"""A number of bytes, written ``10MB``."""
-
-_SEQUENCES = (list, tuple, set, frozenset, collections.abc.Sequence)
-_MAPPINGS = (dict, collections.abc.Mapping)
 
 
 class _Bad:
@@ -45,16 +51,6 @@ class _Bad:
 
 
 _BAD = _Bad()
-
-
-class SettingField(msgspec.Struct, frozen=True):
-    """One key of a Struct as it is written in YAML."""
-
-    key: str
-    name: str
-    type: Any
-    is_required: bool
-    default: Any = msgspec.NODEFAULT
 
 
 def decode(node: Node | None, type: type[T], faults: Faults, *, what: str = "") -> T | None:
@@ -71,54 +67,6 @@ def decode(node: Node | None, type: type[T], faults: Faults, *, what: str = "") 
         return None
     value = _Reader(faults, what or "this file").read(node, type, "")
     return None if value is _BAD else cast(T, value)
-
-
-@functools.cache
-def setting_fields(struct: type[msgspec.Struct]) -> tuple[SettingField, ...]:
-    """The keys of a Struct as written in YAML, without its Place fields."""
-    found = []
-    for info in msgspec.structs.fields(struct):
-        if info.type is Place:
-            continue
-        key = info.encode_name
-        if key == info.name:
-            key = key.rstrip("_")
-        default = info.default_factory() if info.default_factory is not msgspec.NODEFAULT else info.default
-        found.append(SettingField(key, info.name, info.type, info.required, default))
-    return tuple(found)
-
-
-@functools.cache
-def _place_fields(struct: type[msgspec.Struct]) -> tuple[str, ...]:
-    return tuple(info.name for info in msgspec.structs.fields(struct) if info.type is Place)
-
-
-def is_struct(type_: Any) -> bool:
-    return isinstance(type_, type) and issubclass(type_, msgspec.Struct)
-
-
-def is_sequence_type(type_: Any) -> bool:
-    return (get_origin(type_) or type_) in _SEQUENCES
-
-
-def is_mapping_type(type_: Any) -> bool:
-    return (get_origin(type_) or type_) in _MAPPINGS
-
-
-def is_union(type_: Any) -> bool:
-    return get_origin(type_) in (Union, types.UnionType)
-
-
-def split_annotated(type_: Any) -> tuple[Any, list[msgspec.Meta]]:
-    """``Annotated[int, Meta(ge=1)]`` to int and its constraints."""
-    if get_origin(type_) is Annotated:
-        inner, *extras = get_args(type_)
-        return inner, [extra for extra in extras if isinstance(extra, msgspec.Meta)]
-    return type_, []
-
-
-def is_size(metas: list[msgspec.Meta]) -> bool:
-    return any((meta.extra_json_schema or {}).get("x-unit") == _BYTES for meta in metas)
 
 
 class _Reader:
@@ -186,7 +134,7 @@ class _Reader:
             if key not in known and not (key == tag_field and tag):
                 self.unknown_key(node, key, known, path)
                 good = False
-        given: dict[str, Any] = dict.fromkeys(_place_fields(type_), node.place)
+        given: dict[str, Any] = dict.fromkeys(place_fields(type_), node.place)
         for key, field in known.items():
             child = node.get(key)
             if child is not None:
@@ -334,7 +282,7 @@ class _Reader:
 
     def constrain(self, node: Node, value: Any, metas: list[msgspec.Meta], path: str) -> Any:
         for meta in metas:
-            broken = _broken_constraint(value, meta)
+            broken = broken_constraint(value, meta)
             if broken:
                 what = f"{self.name(path)} {broken}, this is {node.describe()}."
                 self.faults.add("settings.out-of-bounds", node.place, what[0].upper() + what[1:])
@@ -396,70 +344,3 @@ def _has_shape(node: Node, type_: Any) -> bool:
     if is_sequence_type(type_):
         return node.is_list
     return node.is_scalar
-
-
-_WIDE = Context(prec=1000)  # enough digits for any number a node can hold
-
-_BOUNDS: dict[str, tuple[str, Callable[[Decimal, Decimal], bool]]] = {
-    "ge": ("must be at least", operator.ge),
-    "gt": ("must be more than", operator.gt),
-    "le": ("must be at most", operator.le),
-    "lt": ("must be less than", operator.lt),
-    "multiple_of": ("must be a multiple of", lambda value, step: _WIDE.remainder(value, step) == 0),
-}
-
-
-def _broken_constraint(value: Any, meta: msgspec.Meta) -> str:
-    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        exact = Decimal(str(value))
-        for name, (words, holds) in _BOUNDS.items():
-            bound = getattr(meta, name)
-            if bound is not None and not holds(exact, Decimal(str(bound))):
-                return f"{words} {bound}"
-    if isinstance(value, collections.abc.Sized):
-        unit = "characters" if isinstance(value, str) else "entries"
-        if meta.min_length is not None and len(value) < meta.min_length:
-            return "must not be empty" if meta.min_length == 1 else f"must have at least {meta.min_length} {unit}"
-        if meta.max_length is not None and len(value) > meta.max_length:
-            return f"must have at most {meta.max_length} {unit}"
-    if meta.pattern is not None and isinstance(value, str) and not re.search(meta.pattern, value):
-        hint = (meta.extra_json_schema or {}).get("x-hint")
-        return f"must be {hint}" if hint else f"must match the pattern {meta.pattern}"
-    return ""
-
-
-_WORDS: dict[Any, str] = {
-    str: "text",
-    int: "a whole number",
-    bool: "true or false",
-    float: "a number",
-    Decimal: "a number",
-    type(None): "nothing",
-    Secret: "a secret reference ${secret:NAME}",
-    dt.timedelta: f"a duration like {DURATION_EXAMPLE}",
-    dt.date: "a day like 2026-01-31",
-    dt.datetime: "an instant with its zone, like 2026-01-31T09:00:00+01:00",
-    dt.time: "a time of day like 09:30",
-    Any: "any value",
-    Node: "any value",
-}
-
-
-def describe_type(type_: Any) -> str:
-    """What a type takes, in words: "a whole number", "one of a, b"."""
-    type_, metas = split_annotated(type_)
-    if is_size(metas):
-        return f"a size like {SIZE_EXAMPLE}"
-    if is_union(type_):
-        return " or ".join(dict.fromkeys(describe_type(m) for m in get_args(type_) if m is not type(None)))
-    if get_origin(type_) is Literal:
-        values: list[Any] = list(get_args(type_))
-    elif isinstance(type_, type) and issubclass(type_, enum.Enum):
-        values = [member.value for member in type_]
-    elif is_struct(type_) or is_mapping_type(type_):
-        return "a mapping"
-    elif is_sequence_type(type_):
-        return "a list"
-    else:
-        return _WORDS.get(type_, getattr(type_, "__name__", str(type_)))
-    return f"'{values[0]}'" if len(values) == 1 else "one of " + ", ".join(str(v) for v in values)

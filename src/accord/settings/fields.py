@@ -249,7 +249,9 @@ class _Field:
                 self.bad("bad-constraint", key, f"`{key}` is for strings, this field is of type {name_of(type_)}.")
             elif key == "references" and not isinstance(type_, t.String | t.Integer):
                 self.bad(
-                    "bad-constraint", key, f"a reference is a string or an integer, this field is of type {name_of(type_)}."
+                    "bad-constraint",
+                    key,
+                    f"a reference is a string or an integer, this field is of type {name_of(type_)}.",
                 )
             else:
                 self.text(key, child.value)

@@ -17,7 +17,13 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from accord.record.types import FORMATS
-from accord.settings.decode import (
+from accord.settings.durations import format_duration, format_size
+from accord.settings.fields import SIMPLE_TYPES
+from accord.settings.lookup_files import CsvTable
+from accord.settings.node import Node
+from accord.settings.project_file import EnvironmentSpec, ProjectFile
+from accord.settings.secret import Secret
+from accord.settings.setting_types import (
     is_mapping_type,
     is_sequence_type,
     is_size,
@@ -26,12 +32,6 @@ from accord.settings.decode import (
     setting_fields,
     split_annotated,
 )
-from accord.settings.durations import format_duration, format_size
-from accord.settings.fields import SIMPLE_TYPES
-from accord.settings.lookup_files import CsvTable
-from accord.settings.node import Node
-from accord.settings.project_file import EnvironmentSpec, ProjectFile
-from accord.settings.secret import Secret
 from accord.settings.system_file import SystemFile
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
