@@ -171,6 +171,16 @@ def test_the_log_stays_short_under_load_and_the_thread_does_the_work(path: Path)
     assert verify(path) == []
 
 
+def test_closing_in_the_middle_of_a_checkpoint_comes_to_an_end(path: Path) -> None:
+    for number in range(60):
+        store = opened(path, wal_frames_start=1)
+        accept(store, message(number, key=f"k{number}"))
+        assert store._checkpointer._thread is not None
+        store.close()
+        assert not store._checkpointer._thread.is_alive()
+    assert verify(path) == []
+
+
 def test_the_writer_bounds_the_log_when_the_thread_may_not_start(path: Path) -> None:
     store = opened(path, wal_frames_start=100, wal_frames_max=100)
     frames = []

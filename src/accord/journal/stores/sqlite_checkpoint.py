@@ -13,6 +13,7 @@ How many frames the log holds is read from the shared-memory index: ``mxFrame``,
 from __future__ import annotations
 
 import os
+import queue
 import sqlite3
 import sys
 import threading
@@ -42,9 +43,9 @@ class Checkpointer:
         self._frames_start = frames_start
         self._frames_max = frames_max
         self._commits_to_skip = 0
-        self._wake = threading.Event()
+        self._orders: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True: one checkpoint; False: end
+        self._is_asked = False
         self._is_copied = threading.Event()
-        self._is_closing = False
         self._thread: threading.Thread | None = None
         self.error: sqlite3.Error | None = (
             None  # the thread's last failure; the writer's own checkpoint makes up for it
@@ -60,13 +61,14 @@ class Checkpointer:
             return
         if self._is_copied.is_set():
             self._is_copied.clear()
+            self._is_asked = False
             self._take_rest()
         elif frames >= self._frames_max:
             if self._commits_to_skip <= 0:
                 self._take_rest()
                 self._commits_to_skip = _TRY_EVERY_COMMITS
             self._commits_to_skip -= 1
-        elif not self._wake.is_set():
+        elif not self._is_asked:
             self._begin()
 
     def _take_rest(self) -> None:
@@ -77,28 +79,24 @@ class Checkpointer:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="accord-journal-checkpoint", daemon=True)
             self._thread.start()
-        self._wake.set()
+        self._is_asked = True
+        self._orders.put(True)
 
     def _run(self) -> None:
         db = self._connect()
         try:
-            while True:
-                self._wake.wait()
-                if self._is_closing:
-                    return
+            while self._orders.get():
                 try:
                     db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                     self.error = None
                 except sqlite3.Error as error:
                     self.error = error
-                self._wake.clear()
                 self._is_copied.set()
         finally:
             db.close()
 
     def close(self) -> None:
-        self._is_closing = True
-        self._wake.set()
         if self._thread is not None:
+            self._orders.put(False)
             self._thread.join()
         os.close(self._index)

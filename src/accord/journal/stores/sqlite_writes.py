@@ -49,6 +49,9 @@ _INSERT_MESSAGE = """INSERT INTO messages (seq, id, flow, key, state, is_head, a
 _INSERT_CONTENT = "INSERT INTO contents (seq, message) VALUES (?, ?)"
 _INSERT_RESULTS = "INSERT INTO results (seq, part, value) VALUES (?, ?, ?)"
 _SELECT_STATE = "SELECT state, flow, key, is_head, parts, held_by FROM messages WHERE seq = ?"
+_SELECT_TO_SETTLE = """SELECT state, flow, parts, held_by, is_head, (SELECT n.seq FROM messages n
+    WHERE n.state < 10 AND n.flow = m.flow AND n.key = m.key AND n.seq > m.seq ORDER BY n.seq LIMIT 1)
+    FROM messages m WHERE seq = ?"""
 _SETTLE = """UPDATE messages SET state = ?, is_head = ?, attempts = ?, parts = ?, due = ?, held_by = ?, reason = ?,
     in_doubt = ?, settled_at = ? WHERE seq = ?"""
 _PROMOTE = """UPDATE messages SET is_head = 1 WHERE seq =
@@ -177,10 +180,10 @@ class Writes:
 
     def _settle(self, operation: Settle) -> bool:
         seq = operation.seq
-        row = self._execute(_SELECT_STATE, (seq,)).fetchone()
+        row = self._execute(_SELECT_TO_SETTLE, (seq,)).fetchone()
         if row is None or row[0] >= _DONE:
             return False
-        old_state, flow, key, is_head, parts, old_held_by = row
+        old_state, flow, parts, old_held_by, is_head, next_seq = row
         state = int(operation.state)
         if operation.results:
             parts += 1
@@ -203,8 +206,8 @@ class Writes:
                 seq,
             ),
         )
-        if is_settled and is_head:
-            self._execute(_PROMOTE, (flow, key))
+        if is_settled and is_head and next_seq is not None:
+            self._execute("UPDATE messages SET is_head = 1 WHERE seq = ?", (next_seq,))
         if state == _DEAD:
             self._bury(seq, flow, operation)
         if state != old_state or held_by != old_held_by:
