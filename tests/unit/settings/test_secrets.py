@@ -145,6 +145,16 @@ def test_an_interrupted_change_of_key_loses_nothing(tmp_path: Path, interrupted_
     assert file.get("token") == "kept" and len(key_file.load()) == 1
 
 
+def test_a_key_that_is_only_in_a_variable_is_not_changed_behind_its_back(tmp_path: Path) -> None:
+    file, _ = sealed(tmp_path)
+    file.set("token", "kept")
+    key_file = KeyFile(tmp_path / "acme.key")
+    with pytest.raises(SettingsError) as refused:
+        file.rotate_key_file(key_file)
+    assert code_of(refused) == "settings.key-wrong" and "ACCORD_KEY" in str(refused.value)
+    assert file.get("token") == "kept" and not key_file.path.exists() and not key_file.next_path.exists()
+
+
 def test_a_key_others_can_read_is_refused(tmp_path: Path) -> None:
     key_file = KeyFile(tmp_path / "acme.key")
     key = Key.generate()

@@ -41,7 +41,7 @@ class Key:
         except (binascii.Error, ValueError):
             raise SettingsError(
                 f"{origin} holds no key.",
-                mend="A key is 43 letters and digits made by `accord secret key`.",
+                mend="A key is 43 letters, digits, - and _; the first `accord secret set` makes one.",
                 code="settings.key-wrong",
             ) from None
 

@@ -85,12 +85,19 @@ class SealedFile:
     def rotate_key_file(self, key_file: KeyFile) -> int:
         """Makes a new key, encrypts every secret with it and stores it as the key file's; how many secrets there were.
 
-        Safe against being interrupted: when an earlier change got as far as encrypting the file, its key is kept first. Not for a
-        key given in ACCORD_KEY: there the caller makes the key, shows it, and calls ``rotate``.
+        Safe against being interrupted: when an earlier change got as far as encrypting the file, its key is kept first. Raises
+        SettingsError when the secrets are not encrypted with the key file's key (it was given in ACCORD_KEY only): the new key
+        would be looked for in the wrong place.
         """
         key_id, _sealed = self._read()
         if key_id and key_id == key_file.next_id():
             key_file.promote_next()
+        if key_id and key_id not in {key.id for key in key_file.load()}:
+            raise SettingsError(
+                f"{self.path.name} is not encrypted with the key in {key_file.path}.",
+                mend="Write the key of ACCORD_KEY into that file (chmod 600), rotate, then set ACCORD_KEY to the new one.",
+                code="settings.key-wrong",
+            )
         new = Key.generate()
         key_file.store_next(new)
         count = self.rotate(new)
@@ -102,7 +109,7 @@ class SealedFile:
         if not keys:
             raise SettingsError(
                 f"There is no key for {self.path.name}.",
-                mend="Set ACCORD_KEY, or put the key file where `accord secret key` says.",
+                mend="Set ACCORD_KEY, or put the key file at its place (~/.config/accord, or `key_file`).",
                 code="settings.key-missing",
             )
         for key in keys:
