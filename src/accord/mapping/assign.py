@@ -52,7 +52,9 @@ def fit(c: Compiler, value: Value, type_: Any, path: str, said: str) -> Value:
             if have == type_:
                 return value
     code = "mapping.conversion" if conversion_hint(have, type_, said) else "mapping.type"
-    raise c.failed(code, f"'{path}' is {shown(type_)}, but '{said}' is {shown(have)}.", conversion_hint(have, type_, said))
+    raise c.failed(
+        code, f"'{path}' is {shown(type_)}, but '{said}' is {shown(have)}.", conversion_hint(have, type_, said)
+    )
 
 
 def _is_jsonable(type_: Any) -> bool:

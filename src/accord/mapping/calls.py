@@ -45,8 +45,8 @@ def _function(c: Compiler, node: ast.Call) -> Function:
             "Decimal": "decimal",
             "strip": "trim",
         }
-        name = pythons.get(node.func.id)
-        mend = f"Did you mean '{name}'?" if name else did_you_mean(node.func.id, c.scope.functions.names())
+        other = pythons.get(node.func.id)
+        mend = f"Did you mean '{other}'?" if other else did_you_mean(node.func.id, c.scope.functions.names())
         c.fail("mapping.unknown-function", f"There is no function '{node.func.id}'.", mend)
     return function
 
@@ -118,6 +118,7 @@ def _code(c: Compiler, function: Function, codes: list[str]) -> str:
     if function.inline and not function.needs_environment:
         return function.inline.format(*codes)
     name = c.emitter.constant(function.call, "f_")
+    c.uses_environment = c.uses_environment or function.needs_environment
     return f"{name}({', '.join(['e', *codes] if function.needs_environment else codes)})"
 
 

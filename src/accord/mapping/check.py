@@ -57,6 +57,7 @@ class Compiler:
         self.text = ""
         self.source = ""
         self.uses_refs = False
+        self.uses_environment = False
         self.roots: list[Value] = [Value(code="r", type=Object(dict(scope.fields)), is_atom=True)]
         self.locals: list[dict[str, Value]] = []
 
@@ -279,6 +280,7 @@ class Compiler:
         if name in _LITERALS:
             return self.literal(_LITERALS[name])
         if name == "message":
+            self.uses_environment = True
             return Value(code="e.message", type=Message(), is_atom=True)
         if name == "record":
             return self.roots[0]
@@ -325,7 +327,9 @@ class Compiler:
                 )
             case _:
                 mend = f"Call the function instead: {name}({said})." if name in self.scope.functions else ""
-                raise self.failed("mapping.unknown-field", f"'{said}' is {shown(base.type)} and has no field '{name}'.", mend)
+                raise self.failed(
+                    "mapping.unknown-field", f"'{said}' is {shown(base.type)} and has no field '{name}'.", mend
+                )
 
     def _object_member(self, base: Value, name: str, fields: dict[str, Field], said: str) -> Value:
         field = fields.get(name)
@@ -366,7 +370,9 @@ class Compiler:
             return _replace(made, sources=tuple(f"{s}[]" for s in base.sources) + index.sources)
         if base.is_null:
             return NULL
-        raise self.failed("mapping.type", f"'{said}' is {shown(base.type)}; only lists, text, objects and json have parts.")
+        raise self.failed(
+            "mapping.type", f"'{said}' is {shown(base.type)}; only lists, text, objects and json have parts."
+        )
 
     def _slice(self, base: Value, part: ast.Slice, said: str) -> Value:
         if not isinstance(base.type, List | String | Enum):

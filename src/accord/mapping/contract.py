@@ -14,7 +14,7 @@ from accord.mapping.environment import Environment
 from accord.mapping.expression import Expression, compile_expression
 from accord.mapping.functions import FunctionTable
 from accord.mapping.scope import Scope
-from accord.mapping.walker import Walker
+from accord.mapping.walker import FieldTests, Walker
 from accord.record import Entity, Rule
 from accord.record.types import Boolean, Field
 
@@ -24,12 +24,17 @@ _plain = msgspec.json.Decoder(float_hook=PyDecimal)
 class Contract:
     """Both readings give a dict of typed values holding only declared fields, or raise RecordError with all problems."""
 
-    def __init__(self, entity: Entity, rules: tuple[tuple[Rule, Expression], ...], *, types_only: bool) -> None:
+    def __init__(
+        self, entity: Entity, rules: tuple[tuple[Rule, Expression], ...], scope: Scope, *, types_only: bool
+    ) -> None:
         self.entity = entity
         self.types_only = types_only
         self._rules = rules
         self._decoder = build_decoder(entity.fields)
-        self._is_good: Callable[[dict[str, Any]], bool] | None = build_check(entity.fields, types_only=types_only)
+        self._tests: dict[int, FieldTests] = {}
+        self._is_good: Callable[[dict[str, Any]], bool] | None = build_check(
+            entity.fields, [expression.text for _, expression in rules], scope, types_only=types_only
+        )
 
     def decode(self, raw: bytes) -> dict[str, Any]:
         """Reads JSON bytes. Of a name that stands twice in an object the last counts. Raises RecordError, never anything else."""
@@ -40,7 +45,6 @@ class Contract:
             good = False
         if not good:
             record = self._walk(_parse(raw), is_wire=True)
-        if self._rules:
             self._ask_rules(record)
         return record
 
@@ -48,12 +52,11 @@ class Contract:
         """Reads plain Python data (a database row, YAML): native dates and decimals are taken, floats are no decimals.
         Raises RecordError."""
         record = self._walk(value, is_wire=False)
-        if self._rules:
-            self._ask_rules(record)
+        self._ask_rules(record)
         return record
 
     def _walk(self, value: Any, *, is_wire: bool) -> dict[str, Any]:
-        walker = Walker(is_wire=is_wire, types_only=self.types_only)
+        walker = Walker(is_wire=is_wire, types_only=self.types_only, tests=self._tests)
         try:
             record = walker.record(self.entity.fields, value, "", False)
         except RecursionError:
@@ -84,20 +87,20 @@ def compile_contract(
 ) -> Contract:
     """Compiles an entity's contract; faults are added for its rules. ``types_only``: types and presence, no constraints or rules."""
     rules: list[tuple[Rule, Expression]] = []
-    if not types_only and entity.rules:
-        scope = Scope(entity.fields, {}, functions, entity=entity.name, key=entity.key)
+    scope = Scope(entity.fields, {}, functions, entity=entity.name, key=entity.key)
+    if not types_only:
         for rule in entity.rules:
             made = compile_expression(rule.expression, scope, faults, rule.place, Field(type=Boolean(), nullable=True))
-            if made is not None and made.uses_refs:
+            if made is not None and made.uses_environment:
                 faults.add(
                     "mapping.rule",
                     rule.place,
-                    f"The rule '{rule.expression}' asks for a cross-reference, which a contract cannot look up.",
+                    f"The rule '{rule.expression}' needs the clock, the message or a cross-reference; a contract sees only the record.",
                     "Check it in the flow with a filter or route step.",
                 )
             elif made is not None:
                 rules.append((rule, made))
-    return Contract(entity, tuple(rules), types_only=types_only)
+    return Contract(entity, tuple(rules), scope, types_only=types_only)
 
 
 def _parse(raw: bytes) -> Any:

@@ -6,15 +6,20 @@ What it refuses is read again by the walker, which knows every reason; so this f
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal as PyDecimal
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
+from accord.errors import NOWHERE, Faults
 from accord.mapping.assign import constraint_tests
+from accord.mapping.check import Compiler
 from accord.mapping.emit import Emitter
-from accord.mapping.exact import EXPONENT_MAX, is_usable
+from accord.mapping.exact import EXPONENT_MAX, exact_number
+from accord.mapping.expression import compile_into
+from accord.mapping.scope import Scope
+from accord.mapping.support import GLOBALS
 from accord.record.types import (
     Boolean,
     Date,
@@ -43,14 +48,6 @@ _SCALARS: dict[type, Any] = {
 }
 
 
-def exact_number(text: str) -> PyDecimal:
-    """A JSON number with a point or exponent, for json fields. Raises ValueError when it is absurdly large or small."""
-    value = PyDecimal(text)
-    if not is_usable(value):
-        raise ValueError("number out of range")
-    return value
-
-
 def build_decoder(fields: Mapping[str, Field]) -> msgspec.json.Decoder[dict[str, Any]]:
     """A decoder of objects with these fields: types and presence only; unknown fields are dropped."""
     return msgspec.json.Decoder(_object(fields), float_hook=exact_number)
@@ -77,11 +74,19 @@ def _type(type_: Type) -> Any:
             return _SCALARS.get(type(type_), Any)
 
 
-def build_check(fields: Mapping[str, Field], *, types_only: bool) -> Callable[[dict[str, Any]], bool] | None:
-    """A generated function that says whether a decoded record also satisfies the rest; None when there is nothing to ask."""
+def build_check(
+    fields: Mapping[str, Field], rules: Sequence[str], scope: Scope, *, types_only: bool
+) -> Callable[[dict[str, Any]], bool] | None:
+    """A generated function that says whether a decoded record also satisfies the rest; None when there is nothing to ask.
+
+    ``rules`` are expressions that are known to compile in ``scope`` and to see nothing but the record.
+    """
     emitter = Emitter()
-    emitter.globals["_span"] = EXPONENT_MAX
+    emitter.globals.update(GLOBALS)
     _check_fields(emitter, fields, "r", types_only)
+    compiler = Compiler(scope, emitter, Faults(), NOWHERE)
+    for rule in rules:
+        emitter.add(f"if not {compile_into(compiler, rule, NOWHERE).code}: return False")
     if not emitter.lines:
         return None
     return emitter.build("contract check", "r", "True").run

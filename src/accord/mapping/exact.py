@@ -32,6 +32,14 @@ def read_decimal(text: str) -> Decimal:
     return value
 
 
+def exact_number(text: str) -> Decimal:
+    """A JSON number with a point or exponent, for json fields. Raises ValueError when it is absurdly large or small."""
+    value = Decimal(text)
+    if not is_usable(value):
+        raise ValueError("number out of range")
+    return value
+
+
 def plain(value: Decimal) -> str:
     """The digits without an exponent: 1E+2 is '100'."""
     return format(value, "f")

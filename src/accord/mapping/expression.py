@@ -21,17 +21,26 @@ _NO_NAMES: dict[str, Any] = {}
 
 
 class Expression:
-    """A compiled expression. ``field`` is the type of its value; ``sources`` the dotted paths it reads; ``text`` as written."""
+    """A compiled expression. ``field`` is the type of its value; ``sources`` the dotted paths it reads; ``text`` as written.
+    ``uses_environment``: it depends on clock, message or cross-references."""
 
-    __slots__ = ("_code", "_site", "field", "place", "sources", "text", "uses_refs")
+    __slots__ = ("_code", "_site", "field", "place", "sources", "text", "uses_environment", "uses_refs")
 
     def __init__(
-        self, text: str, field: Field, code: Code, sources: tuple[str, ...], uses_refs: bool, place: Place
+        self,
+        text: str,
+        field: Field,
+        code: Code,
+        sources: tuple[str, ...],
+        uses_refs: bool,
+        uses_environment: bool,
+        place: Place,
     ) -> None:
         self.text = text
         self.field = field
         self.sources = sources
         self.uses_refs = uses_refs
+        self.uses_environment = uses_environment
         self.place = place
         self._code = code
         self._site = Site("", text, bool(field.personal))
@@ -80,7 +89,7 @@ def compile_expression(
     except RecursionError:
         faults.add("mapping.too-large", place, "The expression nests too deep.", "Split it with a function.")
         return None
-    return Expression(text, value.field(), code, value.sources, compiler.uses_refs, place)
+    return Expression(text, value.field(), code, value.sources, compiler.uses_refs, compiler.uses_environment, place)
 
 
 def compile_into(compiler: Compiler, text: str, place: Place) -> Value:

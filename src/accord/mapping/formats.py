@@ -8,7 +8,10 @@ from collections.abc import Callable
 from accord.mapping.codes import COUNTRIES, CURRENCIES
 
 # A practical subset of RFC 5321 addresses: dot-atom local part, domain of letters, digits and hyphens; international allowed.
-_EMAIL = re.compile(r"[^\s@\"(),:;<>\[\\\]\x00-\x1f]{1,64}@[^\s@\"(),:;<>\[\\\]\x00-\x1f/?#_]{1,253}")
+# Atoms hold no dot and labels no dot, so there is one way only to match and no backtracking between them.
+_ATOM = r"[^\s@\"(),.:;<>\[\\\]\x00-\x1f]+"
+_LABEL = r"[^\W_](?:[\w-]{0,62}(?<![-_]))?"
+_EMAIL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}")
 _URI = re.compile(
     r"[A-Za-z][A-Za-z0-9+.\-]{0,40}:[^\s\x00-\x1f<>\"{}|\\^`]{1,8000}"
 )  # RFC 3986: a scheme, then no blanks
@@ -17,13 +20,7 @@ _PHONE = re.compile(r"\+[1-9][0-9]{1,14}")  # E.164: plus, country code, at most
 
 
 def is_email(text: str) -> bool:
-    if _EMAIL.fullmatch(text) is None:
-        return False
-    local, _, domain = text.rpartition("@")
-    labels = domain.split(".")
-    if local[0] == "." or local[-1] == "." or ".." in local or len(labels) < 2:
-        return False
-    return all(label and label[0] != "-" and label[-1] != "-" for label in labels)
+    return len(text) <= 320 and _EMAIL.fullmatch(text) is not None
 
 
 def is_uri(text: str) -> bool:

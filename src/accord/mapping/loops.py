@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from typing import Any
 
 from accord.mapping.check import Compiler, merged, replace
 from accord.mapping.value import Null, Value, outward, shown
@@ -20,7 +21,7 @@ def list_of(c: Compiler, items: Sequence[ast.expr]) -> Value:
     ready = [c.with_type(v, type_) for v in values]
     is_item_nullable = any(v.nullable or v.is_null for v in values)
     code = f"[{', '.join(v.code for v in ready)}]"
-    item = type_ if isinstance(type_, Null) else outward(type_)
+    item: Any = type_ if isinstance(type_, Null) else outward(type_)
     return Value(code=code, type=List(item, is_item_nullable), **merged(values))
 
 

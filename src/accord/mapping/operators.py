@@ -308,7 +308,7 @@ def _formatted(c: Compiler, part: ast.FormattedValue) -> tuple[Value, str]:
             conversion_hint(value.type, String(), said),
         )
     if part.format_spec is not None:
-        spec = "".join(p.value for p in getattr(part.format_spec, "values", []) if isinstance(p, ast.Constant))
+        spec = "".join(str(p.value) for p in getattr(part.format_spec, "values", []) if isinstance(p, ast.Constant))
         simple = all(isinstance(p, ast.Constant) for p in getattr(part.format_spec, "values", []))
         kinds = _SPEC_TYPES.get(type(value.type))
         if isinstance(value.type, Date | DateTime):

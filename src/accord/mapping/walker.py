@@ -8,9 +8,9 @@ from __future__ import annotations
 import datetime as dt
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal as PyDecimal
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -36,16 +36,18 @@ from accord.record.types import (
     name_of,
 )
 
+FieldTests: TypeAlias = tuple[tuple[str, str, Callable[[Any], bool]], ...]
 PROBLEMS_MAX = 200  # of one record; more would only fill the journal
 
 
 class Walker:
     """One walk. ``is_wire``: the data was JSON, so only JSON's own types count; else native Python values are welcome too.
 
-    ``types_only`` leaves out everything but type and presence.
+    ``types_only`` leaves out everything but type and presence. ``tests`` keeps what fields ask for between walks of one contract.
     """
 
-    def __init__(self, *, is_wire: bool, types_only: bool) -> None:
+    def __init__(self, *, is_wire: bool, types_only: bool, tests: dict[int, FieldTests] | None = None) -> None:
+        self._tests = tests if tests is not None else {}
         self.is_wire = is_wire
         self.types_only = types_only
         self.problems: list[Problem] = []
@@ -78,9 +80,12 @@ class Walker:
         made = self.typed(field.type, value, path, masked)
         if self.types_only or len(self.problems) > before:
             return made
-        for condition, reason, constants in constraint_tests(field):
-            if _is_broken(condition, constants, made):
-                self.wrong(_code_of(condition), path, reason, value, masked)
+        tests = self._tests.get(id(field))
+        if tests is None:
+            tests = self._tests[id(field)] = tests_of(field)
+        for code, reason, is_broken in tests:
+            if is_broken(made):
+                self.wrong(code, path, reason, value, masked)
         return made
 
     def typed(self, type_: Type, value: Any, path: str, masked: bool) -> Any:
@@ -104,7 +109,7 @@ class Walker:
         if not isinstance(value, list | tuple):
             self.wrong("type", path, f"must be a list, not {_kind(value)}", value, masked)
             return None
-        made = []
+        made: Any = []
         for index, item in enumerate(value):
             where = f"{path}[{index}]"
             if item is None:
@@ -246,8 +251,13 @@ _READERS: dict[type, Any] = {
 }
 
 
-def _is_broken(condition: str, constants: dict[str, Any], value: Any) -> bool:
-    return bool(eval(condition.replace("@", "_value"), {"_value": value, **constants}))  # noqa: S307 - one of ours
+def tests_of(field: Field) -> FieldTests:
+    """(code, reason, predicate that is true of a bad value) for every constraint of a field."""
+    made: list[tuple[str, str, Callable[[Any], bool]]] = []
+    for condition, reason, constants in constraint_tests(field):
+        predicate = eval(f"lambda _value: {condition.replace('@', '_value')}", dict(constants))  # noqa: S307 - one of ours
+        made.append((_code_of(condition), reason, predicate))
+    return tuple(made)
 
 
 def _code_of(condition: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from accord.mapping.decoder import exact_number
+from accord.mapping.exact import exact_number
 from accord.mapping.functions.signature import Rejected
 from accord.mapping.functions.table import builtin
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from typing import Any
 
 from accord.mapping.functions.signature import Rejected
 from accord.mapping.functions.table import builtin
 
-try:
-    from re import _constants as _sre
-    from re import _parser as _sre_parser
-except ImportError:  # pragma: no cover - another Python's name for the same module
-    _sre = _sre_parser = None  # type: ignore[assignment]
+# The standard library's own parser of patterns, to look for repetition inside repetition.
+_sre: Any = importlib.import_module("re._constants")
+_sre_parser: Any = importlib.import_module("re._parser")
 
 PATTERN_LENGTH_MAX = 300  # characters
 INPUT_LENGTH_MAX = 20_000  # characters
@@ -26,8 +25,7 @@ def prepare_pattern(pattern: str) -> re.Pattern[str]:
         compiled = re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"it is no regular expression ({error})") from None
-    if _sre_parser is not None:
-        _look(_sre_parser.parse(pattern), 0)
+    _look(_sre_parser.parse(pattern), 0)
     return compiled
 
 

@@ -70,7 +70,9 @@ def load_functions(folder: Path, table: FunctionTable, faults: Faults, *, shown_
     added: list[Function] = []
     for path in sorted(folder.glob("*.py")):
         module = _run_file(path, f"{shown_as}/{path.name}", faults)
-        for call in vars(module).values() if module is not None else ():
+        if module is None:
+            continue
+        for call in list(vars(module).values()):
             if inspect.isfunction(call) and hasattr(call, _MARK) and call.__module__ == module.__name__:
                 made = _read(call, f"{shown_as}/{path.name}", table, faults)
                 if made is not None:

@@ -35,7 +35,7 @@ def _ref(c: Compiler, function: Function, node: ast.Call) -> Value:
             f"A key must be text or integer, but '{said}' is {shown(key.type)}.",
             conversion_hint(key.type, String(), said),
         )
-    c.uses_refs = True
+    c.uses_refs = c.uses_environment = True
     made = c.strict([key], lambda x: f"e.ref({of!r}, {x}, {to!r})", String(), nullable=True)
     return replace(made, references=to)
 
