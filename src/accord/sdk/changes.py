@@ -2,7 +2,8 @@
 
 Theory. Records carry a cursor (``updated_at``, a sequence number). A read asks for cursor >= ``since - overlap`` and keeps, for
 the overlap, which records it gave already (identity and cursor), so that late commits are seen and quiet polls give nothing
-twice. ``since`` moves only at the end of a run, or record by record where the API sorts by the cursor. A position is plain JSON:
+twice. ``since`` moves only at the end of a run, or page by page where the API sorts by the cursor. Where it does not sort, a
+record may change behind the reader's back while it reads: then ``since`` never moves past the time the run began. A position is plain JSON:
 ``{"since": …, "seen": {identity: cursor}, "high": …, "page": paging state or null}``.
 """
 
@@ -108,9 +109,12 @@ class ChangeWindow:
         self._seen[identity] = text
         return True
 
-    def advance(self) -> None:
-        """Everything up to the highest cursor seen has been given: ask from there on."""
+    def advance(self, begun: dt.datetime | None = None) -> None:
+        """Everything up to the highest cursor seen has been given: ask from there on, but (for records that came in no
+        order) not from later than ``begun``, when the run began."""
         self.since = self.high
+        if begun is not None and isinstance(self.high, dt.datetime) and self.high > begun:
+            self.since = begun
         self.page = None
 
     def position(self) -> dict[str, Any]:

@@ -102,7 +102,9 @@ class Page(msgspec.Struct, frozen=True):
     event_ids: list[str] = []
     name: str = ""
     is_last: bool = False
-    malformed: dict[int, str] = {}  # index of a record that could not be read, and why: its record holds only the raw text
+    malformed: dict[
+        int, str
+    ] = {}  # index of a record that could not be read, and why: its record holds only the raw text
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

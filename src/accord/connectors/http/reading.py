@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from accord.record import Entity, Reject, Retry
 from accord.sdk.bodies import fill_text, text_of, value_at
 from accord.sdk.changes import ChangeWindow, format_cursor
 from accord.sdk.connector import Page, ReadFailed
+from accord.sdk.errors_http import utc_now
 from accord.sdk.http import HttpRequest, HttpResponse
 from accord.sdk.paging import PAGES_MAX, Paging, State, drifts, follow, parameters
 
@@ -54,20 +56,21 @@ class Reader:
     async def _changes(self, position: Any, read: ReadSettings) -> AsyncIterator[Page]:
         overlap_s = max(read.overlap.total_seconds(), 0.0 if read.inclusive else EXCLUSIVE_OVERLAP_S)
         window = ChangeWindow(position, format_=read.format, overlap_s=overlap_s)
-        since, state = window.lower_bound(), window.page
+        since, state = window.lower_bound(), window.page.get("state") if isinstance(window.page, dict) else None
         asked_from = window.since
+        begun = None if read.sorted else _begun(window.page)
         for _ in range(PAGES_MAX):
             records, state = await self._page(state, self._since(read, since))
             fresh = [r for r in records if window.is_new(self._identity(r), value_at(r, read.cursor))]
             if state is None:
-                window.advance()
+                window.advance(begun)
             elif self._steps_by_cursor and (asked_from is None or window.high > asked_from):
                 window.advance()
                 asked_from, state = window.high, None
                 since = format_cursor(window.high, read.format) if read.inclusive else window.lower_bound()
                 yield Page(fresh, window.position())
                 continue
-            window.page = state
+            window.page = None if state is None else {"state": state, "begun": begun.isoformat() if begun else None}
             yield Page(fresh, window.position())
             if state is None:
                 return
@@ -112,3 +115,9 @@ class Reader:
             if self._entity.key
             else str(hash(repr(record)))
         )
+
+
+def _begun(page: Any) -> dt.datetime:
+    """When the run that stopped at this position began; now for a new one."""
+    told = page.get("begun") if isinstance(page, dict) else None
+    return dt.datetime.fromisoformat(told) if told else utc_now()
