@@ -192,7 +192,7 @@ class Control:
         return rows[0].message.flow
 
     def _message_view(self, row: MessageRow) -> MessageView:
-        steps = {path: str(decode_json(raw).get("type", "undo")) for path, raw in row.results.items()}
+        steps = {path: _outcome(raw) for path, raw in row.results.items()}
         return MessageView(
             seq=row.seq,
             id=row.message.id,
@@ -258,3 +258,8 @@ class ControlApi:
             case "POST", ["send", flow]:
                 return await control.send(urllib.parse.unquote(flow), request.body, query.get("event_id", ""))
         return None
+
+
+def _outcome(raw: bytes) -> str:
+    value = decode_json(raw)
+    return str(value.get("type", "undo")) if isinstance(value, dict) else "undone"

@@ -12,6 +12,8 @@ from accord.record import Done, Outcome, Partial, Reconnect, Retry
 from accord.sdk.connector import RateLimit
 
 PAUSE_IN_MEMORY_S_MAX = 1.0  # longer waits are held in the journal, where they cost no memory
+ROUNDING = 1e-6  # tokens
+SLEEP_S_MIN = 0.001  # shorter ones may not move a clock of large numbers at all
 
 
 class Gate:
@@ -103,10 +105,10 @@ class Gate:
             now = self._clock.monotonic()
             self._tokens = min(float(requests), self._tokens + (now - self._filled_at) * rate)
             self._filled_at = now
-            if self._tokens >= 1.0:
+            if self._tokens >= 1.0 - ROUNDING:
                 self._tokens -= 1.0
                 return
-            await self._clock.sleep((1.0 - self._tokens) / rate)
+            await self._clock.sleep(max(SLEEP_S_MIN, (1.0 - self._tokens) / rate))
 
 
 def worst(outcome: Partial) -> Outcome:

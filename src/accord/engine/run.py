@@ -93,7 +93,14 @@ class Attempt:
         self._clock = clock
         self._observer = observer
         self._respond = respond
-        self._results = dict(lease.results)
+        self._generation = sum(path.startswith(UNDONE) for path in lease.results)
+        self._prefix = f"~{self._generation}/" if self._generation else ""
+        self._effects_of = lease.message.id + self._prefix
+        self._results = {
+            path[len(self._prefix) :]: value
+            for path, value in lease.results.items()
+            if path.startswith(self._prefix) and (self._prefix or path[:1] != "~")
+        }
         self._in_doubt = set(lease.in_doubt)
         self._attempts = lease.attempts
         self._unsaved: list[StepResult] = []
@@ -123,8 +130,8 @@ class Attempt:
             dead = self._defect(error)
         return await self._give_up(dead)
 
-    async def _drive(self, running: Running) -> Finished:
-        answer: Any = None
+    async def _drive(self, running: Running, answer: Any = None) -> Finished:
+        """Until the flow's end. ``answer`` is that to a command already taken from it, if any."""
         while True:
             try:
                 command = running.send(answer)
@@ -211,7 +218,7 @@ class Attempt:
         if not self._delivery.gate(system).may_try():
             raise _Parked(State.HELD, held_by=system, reason=f"{system} is not available")
         in_doubt = command.path in self._in_doubt or self._lease.is_recovered
-        outcome = await self._delivery.attempt(command, self._lease.message.id, self._flow.name, in_doubt)
+        outcome = await self._delivery.attempt(command, self._effects_of, self._flow.name, in_doubt)
         policy = command.policy or self._flow.policy
         if isinstance(outcome, Done):
             self._in_doubt.discard(command.path)
@@ -249,7 +256,7 @@ class Attempt:
         value = encode_json(answer)
         kept = decode_result(value)
         self._results[command.path] = value
-        self._unsaved.append(StepResult(command.path, value))
+        self._unsaved.append(StepResult(self._prefix + command.path, value))
         if isinstance(command, Write) and command.link_from and isinstance(kept, Done):
             fields = self._delivery.entity(command.entity).key
             key = key_text(kept.result, fields) or key_text(command.record, fields)
@@ -272,6 +279,28 @@ class Attempt:
             )
         )
 
+    async def _undo(self, undo: Running, dead: DeadLetter) -> DeadLetter:
+        """Runs the undo steps there are; what fails among them is told in the dead letter. Raises _Parked."""
+        try:
+            command = next(undo)
+        except StopIteration:
+            return dead
+        if GIVE_UP_PATH not in self._results:
+            value = encode_json(dead)
+            self._results[GIVE_UP_PATH] = value
+            self._unsaved.append(StepResult(self._prefix + GIVE_UP_PATH, value))
+        try:
+            await self._drive(undo, await self._answer(command))
+        except (_GivenUp, StepRejected) as error:
+            dead = msgspec.structs.replace(dead, reason=f"{dead.reason}; undo failed at {_failure(error)}")
+        except _Parked:
+            raise
+        except Exception as error:  # noqa: BLE001 (same as in run: never lose the message)
+            self._defect(error)
+            dead = msgspec.structs.replace(dead, reason=f"{dead.reason}; undo failed: {type(error).__name__}")
+        self._unsaved.append(StepResult(f"{UNDONE}{self._generation}", b"null"))
+        return dead
+
     def _stored_give_up(self) -> DeadLetter | None:
         stored = self._results.get(GIVE_UP_PATH)
         return msgspec.json.decode(stored, type=DeadLetter) if stored is not None else None
@@ -279,21 +308,11 @@ class Attempt:
     async def _give_up(self, dead: DeadLetter) -> Settlement:
         """Undoes what was done, in reverse, as durable effects of its own; then the message is dead."""
         done = {path: one for path, raw in self._results.items() if isinstance(one := _done_or_none(path, raw), Done)}
-        undo = self._flow.undo(self._lease.message, done) if done else None
-        if undo is not None:
-            if GIVE_UP_PATH not in self._results:
-                value = encode_json(dead)
-                self._results[GIVE_UP_PATH] = value
-                self._unsaved.append(StepResult(GIVE_UP_PATH, value))
+        if done:
             try:
-                await self._drive(undo)
+                dead = await self._undo(self._flow.undo(self._lease.message, done), dead)
             except _Parked as parked:
                 return self._park(parked)
-            except (_GivenUp, StepRejected) as error:
-                dead = msgspec.structs.replace(dead, reason=f"{dead.reason}; undo failed at {_failure(error)}")
-            except Exception as error:  # noqa: BLE001 (same as in run: never lose the message)
-                self._defect(error)
-                dead = msgspec.structs.replace(dead, reason=f"{dead.reason}; undo failed: {type(error).__name__}")
         self._observer.emit(
             MessageDead(
                 flow=self._flow.name,
@@ -343,6 +362,7 @@ class Attempt:
         return self._clock.now() + dt.timedelta(seconds=seconds)
 
 
+UNDONE = "undone/"  # + generation: everything of it was taken back
 GIVE_UP_PATH = "undo"  # the stored reason why a flow is being undone; survives a crash in the middle of undoing
 
 

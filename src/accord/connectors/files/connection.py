@@ -1,0 +1,134 @@
+"""A live connection to one folder. File work runs on threads; the event loop never waits for a disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from accord.connectors.files.folder import Arrived, Folder, Outside
+from accord.connectors.files.source import extra_of, pages, read_position
+from accord.connectors.files.spec import FilesSettings
+from accord.connectors.files.target import Unwritable, content, file_name, first_line, line
+from accord.connectors.files.values import Converter
+from accord.record import Done, Entity, Outcome, Partial, Reconnect, Reject, Retry
+from accord.sdk.connector import Connection, Context, Page, ReadFailed, WriteItem, WriteMode
+
+_GONE = "the folder is not there (not mounted?)"
+
+
+class FilesConnection(Connection):
+    def __init__(self, settings: FilesSettings, entities: Mapping[str, Entity], context: Context) -> None:
+        self._settings = settings
+        self._folder = Folder(context.folder / settings.folder, settings)
+        self._broken: dict[str, str] = {}
+        self._appending = asyncio.Lock()
+
+    async def check(self) -> Outcome:
+        if not await asyncio.to_thread(self._folder.exists):
+            return Reconnect(_GONE)
+        if not os.access(self._folder.root, os.R_OK | os.X_OK):
+            return Reject("the folder may not be read", code="connector.files-permission")
+        return Done(None)
+
+    async def read(self, entity: Entity, position: Any = None) -> AsyncIterator[Page]:
+        """Pages of the files that have arrived; with none but some on their way, waits once for them to be stable."""
+        files = await self._arrived(entity)
+        found = pages(self._folder, entity, self._settings, files, read_position(position), self._broken)
+        while True:
+            try:
+                page = await asyncio.to_thread(next, found, None)
+            except OSError as error:
+                raise ReadFailed(_outcome_of(error)) from None
+            if page is None:
+                return
+            yield page
+
+    async def _arrived(self, entity: Entity) -> list[Arrived]:
+        pattern = extra_of(entity).pattern or f"{entity.short_name}.*"
+        try:
+            for is_second in (False, True):
+                if not await asyncio.to_thread(self._folder.exists):
+                    raise ReadFailed(Reconnect(_GONE))
+                files, are_coming = await asyncio.to_thread(self._folder.look, pattern)
+                if files or not are_coming or is_second:
+                    return files
+                await asyncio.sleep(self._settings.stable.total_seconds() + 0.001)
+        except OSError as error:
+            raise ReadFailed(_outcome_of(error)) from None
+        return []
+
+    async def settled(self, entity: Entity, name: str, *, rejected: bool) -> None:
+        if extra_of(entity).keep:
+            return
+        reason = self._broken.get(name, "the file was refused" if rejected else "")
+        to = self._settings.rejected if reason else self._settings.processed
+        await asyncio.to_thread(self._folder.move, name, to, reason)
+        self._broken.pop(name, None)
+
+    async def write(self, entity: Entity, mode: WriteMode, items: Sequence[WriteItem]) -> Outcome:
+        if extra_of(entity).append:
+            async with self._appending:
+                return await asyncio.to_thread(self._append, entity, items)
+        outcomes = await asyncio.to_thread(lambda: [self._write_one(entity, mode, item) for item in items])
+        return outcomes[0] if len(items) == 1 else Partial(tuple(outcomes))
+
+    def _converter(self, entity: Entity) -> Converter:
+        return Converter(entity.fields, extra_of(entity), ZoneInfo(self._settings.zone))
+
+    def _write_one(self, entity: Entity, mode: WriteMode, item: WriteItem) -> Done | Retry | Reconnect | Reject:
+        extra = extra_of(entity)
+        try:
+            if not self._folder.exists():
+                return Reconnect(_GONE)
+            name = file_name(extra.name, item.record, item.effect_id)
+            if mode is WriteMode.DELETE:
+                path = self._folder.inside(name)
+                was_there = path.exists()
+                path.unlink(missing_ok=True)
+                return Done({"file": name}, was_there=not was_there)
+            encoding = extra.encoding or self._settings.encoding
+            raw = content(extra.format_of(extra.name), item.record, extra, self._converter(entity), encoding)
+            if mode is WriteMode.CREATE:
+                return Done({"file": name}, was_there=not self._folder.write_new(name, raw))
+            self._folder.write_over(name, raw)
+            return Done({"file": name})
+        except Unwritable as error:
+            return error.reject
+        except Outside as error:
+            return Reject(str(error), code="connector.files-outside")
+        except OSError as error:
+            return _outcome_of(error)
+
+    def _append(self, entity: Entity, items: Sequence[WriteItem]) -> Outcome:
+        extra, converter = extra_of(entity), self._converter(entity)
+        form, encoding = extra.format_of(extra.append), extra.encoding or self._settings.encoding
+        if not self._folder.exists():
+            return Reconnect(_GONE)
+        outcomes: list[Done | Retry | Reconnect | Reject] = []
+        lines = []
+        for item in items:
+            try:
+                lines.append(line(form, item.record, extra, converter, encoding))
+                outcomes.append(Done({"file": extra.append}))
+            except Unwritable as error:
+                outcomes.append(error.reject)
+        try:
+            self._folder.append(extra.append, b"".join(lines), first_line(form, extra, converter, encoding))
+        except OSError as error:
+            return _outcome_of(error, is_append=True)
+        return outcomes[0] if len(outcomes) == 1 else Partial(tuple(outcomes))
+
+
+def _outcome_of(error: OSError, *, is_append: bool = False) -> Retry | Reconnect | Reject:
+    """The one place where an error of the file system becomes an outcome. An append may have come through in part."""
+    text = error.strerror or type(error).__name__
+    if isinstance(error, PermissionError):
+        return Reject(f"the file system refuses: {text}", code="connector.files-permission")
+    if isinstance(error, FileNotFoundError):
+        return Retry(f"a file went away: {text}")
+    if isinstance(error, IsADirectoryError | NotADirectoryError | FileExistsError):
+        return Reject(f"a folder or file stands in the way: {text}", code="connector.files-name")
+    return Reconnect(f"the file system fails: {text}", in_doubt=is_append)

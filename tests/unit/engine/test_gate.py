@@ -1,0 +1,128 @@
+"""Breaker and gate on a clock of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import io
+
+from accord.engine.breaker import OPEN_FIRST_S, OPEN_LONGEST_S, Breaker
+from accord.engine.gate import Gate
+from accord.observe import Observer
+from accord.record import Done, Reconnect, Reject, Retry
+from accord.sdk.connector import RateLimit
+
+
+class HandClock:
+    def __init__(self) -> None:
+        self.at = 1000.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.at
+
+    def now(self) -> dt.datetime:
+        return dt.datetime.fromtimestamp(self.at, dt.UTC)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.at += seconds
+
+
+def test_three_hard_failures_open_and_one_probe_closes() -> None:
+    clock = HandClock()
+    breaker = Breaker(clock)
+    assert [breaker.failure("gone") for _ in range(3)] == [False, False, True]
+    assert not breaker.allow()
+    clock.at += OPEN_FIRST_S
+    assert breaker.allow()
+    assert not breaker.allow(), "only one probe at a time"
+    assert breaker.success()
+    assert breaker.allow()
+
+
+def test_a_failed_probe_doubles_the_wait_up_to_its_bound() -> None:
+    clock = HandClock()
+    breaker = Breaker(clock)
+    for _ in range(3):
+        breaker.failure("gone")
+    waits = []
+    for _ in range(10):
+        clock.at += breaker.wait_s()
+        assert breaker.allow()
+        breaker.failure("gone")
+        waits.append(breaker.wait_s())
+    assert waits[:3] == [1.0, 2.0, 4.0]
+    assert waits[-1] == OPEN_LONGEST_S
+
+
+def test_soft_failures_weigh_less_and_a_success_forgets_them() -> None:
+    breaker = Breaker(HandClock())
+    for _ in range(9):
+        assert not breaker.failure("500", is_hard=False)
+    breaker.success()
+    opened = [breaker.failure("500", is_hard=False) for _ in range(10)]
+    assert opened == [False] * 9 + [True]
+
+
+def _gate(limit: RateLimit, clock: HandClock) -> Gate:
+    return Gate("s", limit, clock, Observer(stream=io.StringIO()))
+
+
+def test_the_rate_is_kept_over_time() -> None:
+    async def run() -> None:
+        clock = HandClock()
+        gate = _gate(RateLimit(requests=10, per_s=1.0), clock)
+        started = clock.at
+        for _ in range(50):
+            assert await gate.enter()
+            gate.leave(Done())
+        assert 3.9 <= clock.at - started <= 4.1
+
+    asyncio.run(run())
+
+
+def test_a_throttled_answer_pauses_everyone_and_does_not_open_the_breaker() -> None:
+    async def run() -> None:
+        clock = HandClock()
+        gate = _gate(RateLimit(), clock)
+        assert await gate.enter()
+        gate.leave(Retry("slow down", after_s=7.0, throttled=True))
+        assert gate.breaker.is_closed
+        assert not gate.may_try()
+        assert gate.release_limit(100) == 0
+        clock.at += 7.0
+        assert gate.may_try()
+        assert gate.release_limit(100) == 100
+
+    asyncio.run(run())
+
+
+def test_a_rejected_record_says_that_the_system_is_well() -> None:
+    async def run() -> None:
+        clock = HandClock()
+        gate = _gate(RateLimit(), clock)
+        for _ in range(2):
+            assert await gate.enter()
+            gate.leave(Reconnect("gone"))
+        assert await gate.enter()
+        gate.leave(Reject("bad record"))
+        assert await gate.enter()
+        gate.leave(Reconnect("gone"))
+        assert gate.breaker.is_closed
+
+    asyncio.run(run())
+
+
+def test_concurrency_is_bounded() -> None:
+    async def run() -> None:
+        gate = _gate(RateLimit(concurrent=2), HandClock())
+        assert await gate.enter()
+        assert await gate.enter()
+        third = asyncio.ensure_future(gate.enter())
+        await asyncio.sleep(0)
+        assert not third.done()
+        gate.leave(Done())
+        assert await third
+
+    asyncio.run(run())
