@@ -22,8 +22,11 @@ _RESERVED = frozenset({"message", "record", "parent", RESULT, "true", "false", "
 _ALWAYS = ("when", "summary", "on_error")
 
 
-def compile_body(plan: Plan, node: Node, state: State, path_before: str) -> tuple[Step, ...]:
-    """Compiles a list of steps; ``path_before`` is what stands before their local paths in full static paths."""
+def compile_body(
+    plan: Plan, node: Node, state: State, path_before: str, policy: ErrorPolicy | None = None
+) -> tuple[Step, ...]:
+    """Compiles a list of steps; ``path_before`` is what stands before their local paths in full static paths, ``policy`` that
+    of the step around them, if it has one."""
     nodes = node.elements()
     if not nodes:
         shown = "an empty list" if node.is_list else node.describe()
@@ -49,7 +52,7 @@ def compile_body(plan: Plan, node: Node, state: State, path_before: str) -> tupl
         if kind is None:
             state.is_unknown = state.is_unknown or not _is_harmless(each)
             continue
-        step = _compile_step(kind, each, plan, state, f"{index}.{kind.key}", path_before)
+        step = _compile_step(kind, each, plan, state, f"{index}.{kind.key}", path_before, policy)
         if step is not None:
             steps.append(step)
         if kind.ends and each.get("when") is None:
@@ -86,7 +89,9 @@ def _common_keys(kind: StepKind) -> tuple[str, ...]:
     return (*_ALWAYS, *(("as",) if kind.gives else ()), *(("undo", "guarantee") if kind.is_effect else ()))
 
 
-def _compile_step(kind: StepKind, node: Node, plan: Plan, state: State, path: str, path_before: str) -> Step | None:
+def _compile_step(
+    kind: StepKind, node: Node, plan: Plan, state: State, path: str, path_before: str, outer: ErrorPolicy | None
+) -> Step | None:
     common = _common_keys(kind)
     own = {field.key for field in setting_fields(kind.settings)}
     for key, _ in node.items():
@@ -97,7 +102,7 @@ def _compile_step(kind: StepKind, node: Node, plan: Plan, state: State, path: st
                 f"The step '{kind.key}' has no key '{key}'.",
                 did_you_mean(key, (*own, *common)),
             )
-    policy = _policy(node, plan)
+    policy = _policy(node, plan, outer)
     at = StepContext(plan, state, node, kind, path, path_before, policy=policy)
     when_node = node.get("when")
     when = at.expression(when_node, Field(type=Boolean(), nullable=True)) if when_node is not None else None
@@ -119,9 +124,10 @@ def _compile_step(kind: StepKind, node: Node, plan: Plan, state: State, path: st
     return Step(path, run, when if isinstance(when, Expression) else None, policy, given_up)
 
 
-def _policy(node: Node, plan: Plan) -> ErrorPolicy | None:
+def _policy(node: Node, plan: Plan, outer: ErrorPolicy | None) -> ErrorPolicy | None:
+    """The step's own over that of the step around it over the flow's; None when only the flow has one."""
     written = node.get("on_error")
-    return None if written is None else read_policy(written, plan.policy, plan.faults, is_flow=False)
+    return outer if written is None else read_policy(written, outer or plan.policy, plan.faults, is_flow=False)
 
 
 def _read_as(at: StepContext, kind: StepKind) -> None:
@@ -187,7 +193,7 @@ def _undo(node: Node, plan: Plan, state: State, at: StepContext) -> list[Undo]:
         return []
     inner = state.copy()
     inner.names[RESULT] = Field(type=Json(), nullable=True)
-    step = _compile_step(kind, written, plan, inner, at.path, "undo/" + at.static_prefix)
+    step = _compile_step(kind, written, plan, inner, at.path, "undo/" + at.static_prefix, None)
     if step is None:
         return []
 

@@ -12,6 +12,7 @@ import msgspec
 from accord.errors import Faults, Place, did_you_mean
 from accord.flow.body import compile_body
 from accord.flow.flow import Flow
+from accord.flow.flowtests import check_tests
 from accord.flow.keys import compile_key, is_path, key_text
 from accord.flow.parts import DeclaredSystem, Parts
 from accord.flow.read import FlowSpec
@@ -38,8 +39,11 @@ def compile_flow(spec: FlowSpec, parts: Parts, faults: Faults) -> Flow | None:
     entity = plan.source or Entity(name=f"{spec.name}.schedule", fields=SCHEDULED)
     state = State(dict(entity.fields), plan.source.name if plan.source else "")
     state.is_unknown = plan.source is None and not any(isinstance(t, ScheduleTrigger) for t in spec.triggers)
-    plan.compile_body = lambda node, inner, at, local: compile_body(plan, node, inner, _inner_prefix(at, local))
+    plan.compile_body = lambda node, inner, at, local: compile_body(
+        plan, node, inner, _inner_prefix(at, local), at.policy
+    )
     steps = compile_body(plan, spec.steps, state, "")
+    check_tests(spec.tests, faults)
     contract = compile_contract(entity, parts.functions, faults, types_only=not plan.is_validated)
     key_of = _key(spec, entity, contract, parts, faults) if not state.is_unknown or plan.source else None
     if len(faults.errors) > before or key_of is None:

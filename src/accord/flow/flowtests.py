@@ -76,6 +76,15 @@ def run_flow_tests(flow: Flow, folder: Path | None = None) -> list[FlowTestResul
     return [run_flow_test(flow, node, index, folder) for index, node in enumerate(flow.tests)]
 
 
+def check_tests(tests: tuple[Node, ...], faults: Faults) -> None:
+    """Faults of the tests' own shape; what they expect is judged when they run."""
+    for node in tests:
+        test = decode(node, _Test, faults, what="this test")
+        if test is not None:
+            decode(test.expect, _Expect, faults, what="`expect`")
+            Answers(test.answers, faults)
+
+
 def run_flow_test(flow: Flow, node: Node, index: int = 0, folder: Path | None = None) -> FlowTestResult:
     """Runs one test; what is wrong with the test itself becomes its ``problem``."""
     faults = Faults()

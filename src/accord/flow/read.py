@@ -44,9 +44,7 @@ class _File(msgspec.Struct, frozen=True):
     tests: tuple[Node, ...] = ()
 
 
-def read_flow(
-    node: Node, faults: Faults, *, policy: ErrorPolicy | None = None, zone: str = "UTC"
-) -> FlowSpec | None:
+def read_flow(node: Node, faults: Faults, *, policy: ErrorPolicy | None = None, zone: str = "UTC") -> FlowSpec | None:
     """Reads a flow file. Faults carry their lines; a file with faults still gives a spec when it has ``on`` and ``steps``, so
     that these are checked as well.
 
@@ -85,4 +83,10 @@ def _what_there_is(node: Node) -> _File | None:
     if on is None or steps is None:
         return None
     is_named = name is not None and isinstance(name.value, str)
-    return _File(str(name.value) if name and is_named else "unnamed", on, steps, key=node.get("key"), on_error=node.get("on_error"))
+    return _File(
+        str(name.value) if name and is_named else "unnamed",
+        on,
+        steps,
+        key=node.get("key"),
+        on_error=node.get("on_error"),
+    )

@@ -165,9 +165,11 @@ def ask(frame: Frame, command: Command) -> Generator[Command, Any, Any]:
     if done is None:
         return (yield command)
     if isinstance(command, Write) or (isinstance(command, Call) and not command.is_read_only):
-        if command.path not in done:
-            raise GivenUp
-        return done[command.path]
+        if command.path in done:
+            return done[command.path]
+        if command.policy is not None and command.policy.then == "continue":
+            return Reject("it was refused, or never asked for")  # either way, what happened later is in `done`
+        raise GivenUp
     if isinstance(command, Mark):
         return True
     if isinstance(command, Wait | Respond | Note):

@@ -172,7 +172,10 @@ class StepContext:
         found = self.parts.systems.get(name)
         if found is None and name not in self.parts.broken:
             self.fault(
-                "flow.unknown-system", f"There is no system '{name}'.", did_you_mean(name, self.parts.system_names), key=key
+                "flow.unknown-system",
+                f"There is no system '{name}'.",
+                did_you_mean(name, self.parts.system_names),
+                key=key,
             )
         if found is not None:
             self.plan.use_system(name)

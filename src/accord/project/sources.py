@@ -44,6 +44,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
             mappings=tuple(Node.of(dict(each)) for each in mappings),
             flows=tuple(Node.of(dict(each)) for each in flows),
             folder=folder,
+            has_functions=(folder / "functions").is_dir(),
         )
 
 

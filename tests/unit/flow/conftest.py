@@ -191,7 +191,14 @@ NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 def message() -> Callable[..., Message]:
     def of(body: dict[str, Any] | bytes = ORDER, **changes: Any) -> Message:
         raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        values: dict[str, Any] = {"id": "m1", "flow": "f", "key": "7", "source": "shop.orders", "body": raw, "time": NOW}
+        values: dict[str, Any] = {
+            "id": "m1",
+            "flow": "f",
+            "key": "7",
+            "source": "shop.orders",
+            "body": raw,
+            "time": NOW,
+        }
         return Message(**(values | changes))
 
     return of

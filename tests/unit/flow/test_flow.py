@@ -48,7 +48,11 @@ def test_a_body_that_holds_only_an_id_is_fetched_first(flow_of, message, drive):
         ("", b"[1]", "fallback"),
         ("key: customer.id\n", b'{"customer": {"id": 12}}', "12"),
         ("key: customer.id\n", b'{"customer": null}', "fallback"),
-        ("key: 'upper(coalesce(note, \"none\"))'\n", b'{"id":1,"total":1,"customer":{"id":1},"lines":[],"note":"ab"}', "AB"),
+        (
+            "key: 'upper(coalesce(note, \"none\"))'\n",
+            b'{"id":1,"total":1,"customer":{"id":1},"lines":[],"note":"ab"}',
+            "AB",
+        ),
         ("key: upper(note)\n", b'{"id":1,"total":1,"customer":{"id":1},"lines":[]}', "fallback"),
         ("key: upper(note)\n", b'{"id":"no number"}', "fallback"),
     ],
@@ -148,8 +152,30 @@ def test_running_twice_asks_the_same(flow_of, message, drive):
 
 
 def test_a_schedule_gives_its_time(build, message, drive):
-    flow, faults = build('flow: nightly\non: {schedule: "0 2 * * *", zone: Europe/Paris}\nsteps:\n  - log: text(scheduled_at)\n')
+    flow, faults = build(
+        'flow: nightly\non: {schedule: "0 2 * * *", zone: Europe/Paris}\nsteps:\n  - log: text(scheduled_at)\n'
+    )
     assert flow is not None, faults.found
     body = b'{"scheduled_at": "2026-03-01T02:00:00Z"}'
     assert "2026" in drive(flow.run(message(body))).commands[0].text
     assert flow.source == ""
+
+
+def test_undo_goes_past_an_effect_that_was_refused_and_passed_over(flow_of, message, drive):
+    flow = flow_of(
+        "  - call: store.increase\n    with: {sku: '\"A\"', by: 1}\n    on_error: {then: continue}\n"
+        "  - call: store.decrease\n    with: {sku: '\"A\"', by: 1}\n"
+        "    undo: {call: store.increase, with: {sku: '\"A\"', by: 1}}\n"
+    )
+    assert drive(flow.undo(message(), {"1.call": Done({"left": 1})})).paths == ["undo/1.call"]
+
+
+def test_steps_inside_inherit_the_policy_of_the_step_around_them(flow_of, message, drive):
+    flow = flow_of(
+        "  - split: lines\n    on_error: {attempts: 3}\n    steps:\n"
+        "      - call: store.increase\n        with: {sku: sku, by: 1}\n        on_error: {then: continue}\n"
+        "      - call: store.increase\n        with: {sku: sku, by: 2}\n"
+    )
+    driven = drive(flow.run(message()))
+    policies = [c.commands[0].policy for c in driven.commands]
+    assert [(p.attempts, p.then) for p in policies] == [(3, "continue"), (3, "dead-letter")]

@@ -105,7 +105,9 @@ SPLIT = """
 
 def test_split_runs_items_together_and_gathers_in_order(flow_of, message, drive):
     flow = flow_of(SPLIT)
-    driven = drive(flow.run(message()), {"0.split[0].0.call": Done({"left": 5}), "0.split[1].0.call": Done({"left": 1})})
+    driven = drive(
+        flow.run(message()), {"0.split[0].0.call": Done({"left": 5}), "0.split[1].0.call": Done({"left": 1})}
+    )
     first = driven.commands[0]
     assert isinstance(first, All)
     assert first.parallel == 3
@@ -116,7 +118,9 @@ def test_split_runs_items_together_and_gathers_in_order(flow_of, message, drive)
 
 
 def test_split_of_plain_values_names_them_item(flow_of, message, drive):
-    flow = flow_of("  - split: tags\n    steps:\n      - call: store.increase\n        with: {sku: item, by: parent.id}\n")
+    flow = flow_of(
+        "  - split: tags\n    steps:\n      - call: store.increase\n        with: {sku: item, by: parent.id}\n"
+    )
     driven = drive(flow.run(message({"id": 7, "total": 1, "customer": {"id": 1}, "lines": [], "tags": ["x", "y"]})))
     assert [c.arguments for c in driven.commands[0].commands] == [{"sku": "x", "by": 7}, {"sku": "y", "by": 7}]
     assert drive(flow.run(message())).commands == []  # no tags at all
@@ -143,7 +147,7 @@ def test_split_resolves_references_of_all_items_at_once(flow_of, message, drive)
     flow = flow_of(
         "  - split: lines\n    steps:\n"
         "      - call: store.increase\n"
-        "        with: {sku: 'coalesce(ref(sku, of=\"shop.customers\", to=\"crm.clients\"), \"none\")', by: 1}\n"
+        '        with: {sku: \'coalesce(ref(sku, of="shop.customers", to="crm.clients"), "none")\', by: 1}\n'
     )
     driven = drive(flow.run(message()), {("shop.customers", "A", "crm.clients"): "C"})
     assert isinstance(driven.commands[0], Resolve)

@@ -39,6 +39,8 @@ def compile_respond(spec: RespondSpec, at: StepContext) -> RunStep | None:
             "'respond' answers a caller, and this flow has no webhook or manual trigger.",
             "Remove the step, or add such a trigger.",
         )
+    if at.state.is_item:
+        at.fault("flow.not-in-split", "'respond' cannot stand inside a split.", "Gather the items, then answer once.")
     answer = decode(spec.respond, Answer, at.faults, what="`respond`")
     maker = _maker(answer, at) if answer is not None else None
     if answer is None or maker is None:

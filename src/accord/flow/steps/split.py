@@ -31,11 +31,14 @@ class Split(msgspec.Struct, frozen=True):
 
 def compile_split(spec: Split, at: StepContext) -> RunStep | None:
     expression = at.expression(spec.split)
-    if expression is None:
-        at.state.names |= {at.as_name: Field(type=List(Object({})))} if at.as_name else {}
-        return None
-    if not isinstance(expression.field.type, List):
-        at.fault("flow.wrong-type", f"'split' takes a list, and '{spec.split.value}' is none.", "Name a list field.")
+    if expression is None or not isinstance(expression.field.type, List):
+        if expression is not None:
+            what = f"'split' takes a list, and '{spec.split.value}' is none."
+            at.fault("flow.wrong-type", what, "Name a list field.")
+        unknown = State({}, is_item=True)
+        unknown.is_unknown = True
+        at.body(spec.steps, unknown, "[]")  # its shape can be checked, its expressions cannot
+        at.bind(Field(type=List(Object({}))))
         return None
     item = expression.field.type.item
     is_object = isinstance(item, Object)
