@@ -20,6 +20,7 @@ from accord.record.types import FORMATS
 from accord.settings.durations import format_duration, format_size
 from accord.settings.fields import SIMPLE_TYPES
 from accord.settings.lookup_files import CsvTable
+from accord.settings.manifest import KEY as MANIFEST_KEY
 from accord.settings.node import Node
 from accord.settings.project_file import EnvironmentSpec, ProjectFile
 from accord.settings.secret import Secret
@@ -146,7 +147,7 @@ def system_schema(connectors: Mapping[str, ConnectorTypes] | None = None) -> Sch
     cases = []
     for name, types in (connectors or {}).items():
         settings = f"settings of {name}"
-        definitions[settings] = _Writer(definitions).members(types.settings)
+        definitions[settings] = _with_manifest(_Writer(definitions).members(types.settings))
         entity = f"entity of {name}"
         definitions[entity] = entity_schema(types.entity_settings, definitions)
         entities = {"type": ["object", "null"], "additionalProperties": {"$ref": _pointer(entity)}}
@@ -158,6 +159,15 @@ def system_schema(connectors: Mapping[str, ConnectorTypes] | None = None) -> Sch
         fields["connector"] = {"anyOf": [{"enum": sorted(connectors)}, {"type": "string"}]}
     schema = struct_schema(SystemFile, title="Accord system file", definitions=definitions, fields=fields)
     return {**schema, "allOf": cases} if cases else schema
+
+
+def _with_manifest(settings: Schema) -> Schema:
+    """Settings that name a manifest need not be whole: the manifest may bring any key (``accord.settings.manifest``)."""
+    if MANIFEST_KEY not in settings["properties"] or "required" not in settings:
+        return settings
+    rest = {key: value for key, value in settings.items() if key != "required"}
+    names_one = {"required": [MANIFEST_KEY]}
+    return {**rest, "if": {"not": names_one}, "then": {"required": settings["required"]}}
 
 
 def project_schema() -> Schema:
@@ -254,7 +264,9 @@ class _Writer:
         return {"anyOf": [schema, _REFERENCE]} if type_ in (int, float, Decimal, bool) else schema
 
     def definition(self, struct: type[msgspec.Struct]) -> Schema:
-        name = struct.__name__
+        # Two connectors may name a Struct alike; ours are unique and shown short.
+        is_ours = struct.__module__.startswith("accord.settings.")
+        name = struct.__name__ if is_ours else f"{struct.__module__}.{struct.__qualname__}"
         if name not in self.definitions:
             self.definitions[name] = {}
             self.definitions[name].update(self.members(struct))

@@ -26,6 +26,7 @@ class ShopSettings(msgspec.Struct, frozen=True):
     store: Annotated[str, Meta(description="The shop's address.")]
     token: Secret
     page_size: Annotated[int, Meta(ge=1, le=250, description="Records a page.")] = 100
+    manifest: str = ""
 
 
 class ShopEntity(msgspec.Struct, frozen=True):
@@ -125,6 +126,7 @@ def test_fields_in_schema_and_reader(text: str, good: bool) -> None:
         ("connector: shop\nsettings: {store: a, token: '${secret:t}', page_size: 0}", False),
         ("connector: shop\nsettings: {store: a, token: '${secret:t}', pages: 0}", False),
         ("connector: shop\nsettings: {token: '${secret:t}'}", False),
+        ("connector: shop\nsettings: {manifest: manifests/shop.yaml, token: '${secret:t}'}", True),
         ("connector: shop\nentities: {orders: {path: /x, fields: {id: integer}}}", True),
         ("connector: shop\nentities: {orders: {pth: /x, fields: {id: integer}}}", False),
         ("connector: stranger\nsettings: {anything: 1}\nentities: {orders: {topic: x, fields: {id: integer}}}", True),
@@ -134,6 +136,17 @@ def test_fields_in_schema_and_reader(text: str, good: bool) -> None:
 )
 def test_settings_follow_the_connector(text: str, good: bool) -> None:
     assert is_valid(json_schema_for("system", CONNECTORS), f"system: shop\n{text}\n") is good
+
+
+def test_structs_of_one_name_in_two_connectors_stay_apart() -> None:
+    def connector(module: str, key: str) -> ConnectorTypes:
+        paging = msgspec.defstruct("Paging", [(key, int)], module=module)
+        return ConnectorTypes(msgspec.defstruct("Settings", [("paging", paging)], module=module))
+
+    schema = json_schema_for("system", {"one": connector("one.spec", "page"), "two": connector("two.spec", "offset")})
+    for name, key, other in (("one", "page", "offset"), ("two", "offset", "page")):
+        assert is_valid(schema, f"system: s\nconnector: {name}\nsettings: {{paging: {{{key}: 1}}}}")
+        assert not is_valid(schema, f"system: s\nconnector: {name}\nsettings: {{paging: {{{other}: 1}}}}")
 
 
 def test_descriptions_and_defaults_are_shown() -> None:
