@@ -98,7 +98,7 @@ class FilesConnection(Connection):
         except Unwritable as error:
             return error.reject
         except Outside as error:
-            return Reject(str(error), code="connector.files-outside")
+            return Reject(error.what, code=error.code)
         except OSError as error:
             return _outcome_of(error)
 

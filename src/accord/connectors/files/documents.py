@@ -216,8 +216,8 @@ def _looks_like(element: ET.Element, item: t.Type) -> bool:
 
 def _value(element: ET.Element, declared: t.Type, converter: Converter) -> Any:
     if not isinstance(declared, t.Object):
-        text = "".join(element.itertext())
-        return Converter({"it": t.Field(type=declared)}, converter.extra, converter.zone).of_text("it", text)
+        alone = Converter({"it": t.Field(type=declared)}, converter.extra, converter.zone)
+        return alone.of_text("it", "".join(element.itertext()))
     inner = Converter(declared.fields, converter.extra, converter.zone)
     record = {}
     for field, each in declared.fields.items():

@@ -15,12 +15,15 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from accord.connectors.files.spec import FilesSettings
+from accord.errors import ConnectorError
 
 NAMES_TRIED_MAX = 10_000
 
 
-class Outside(Exception):
+class Outside(ConnectorError):
     """A path leads out of the folder."""
+
+    code = "connector.files-outside"
 
 
 class Arrived(NamedTuple):

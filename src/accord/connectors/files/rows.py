@@ -135,11 +135,7 @@ class CsvReader:
         options: dict[str, Any] = {"delimiter": self.extra.delimiter, "strict": True}
         options |= {"quotechar": self.extra.quote} if self.extra.quote else {"quoting": csv.QUOTE_NONE}
         try:
-            rows = (
-                list(csv.reader([text], **options))
-                if "\n" not in text
-                else list(csv.reader(text.splitlines(True), **options))
-            )
+            rows = list(csv.reader([part + "\n" for part in text.split("\n")], **options))
         except csv.Error:
             return None
         return rows[0] if len(rows) == 1 else ([] if not rows else None)

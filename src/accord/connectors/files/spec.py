@@ -75,8 +75,8 @@ class FilesEntity(msgspec.Struct, frozen=True, kw_only=True):
     dates: list[str] = []  # strptime formats; ISO 8601 is always understood
     datetimes: list[str] = []
     nulls: list[str] = []  # texts that mean nothing, besides the empty one
-    true: list[str] = ["true", "yes", "y", "1"]
-    false: list[str] = ["false", "no", "n", "0"]
+    true: tuple[str, ...] = ("true", "yes", "y", "1")
+    false: tuple[str, ...] = ("false", "no", "n", "0")
     trim: bool = True  # spaces around values
     keep: bool = False  # files stay where they are after reading (a share we may not change)
     page_rows: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500
