@@ -54,6 +54,7 @@ class WebServer:
             backlog=BACKLOG,
             timeout_keep_alive=65,
             ws="none",
+            proxy_headers=False,
         )
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
