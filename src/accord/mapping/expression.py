@@ -67,11 +67,18 @@ class Expression:
 
 
 def compile_expression(
-    text: str, scope: Scope, faults: Faults, place: Place = NOWHERE, expected: Field | None = None
+    text: str,
+    scope: Scope,
+    faults: Faults,
+    place: Place = NOWHERE,
+    expected: Field | None = None,
+    *,
+    what: str = "the value",
 ) -> Expression | None:
     """Checks and compiles an expression; None when faults were added.
 
     ``expected``: the field its value must fit (integer becomes decimal; constraints of the field are checked at run time).
+    ``what`` names the value in messages.
     """
     emitter = Emitter()
     emitter.globals.update(GLOBALS)
@@ -82,7 +89,7 @@ def compile_expression(
         emitter.site = Site("", text.strip(), personal)
         emitter.lines = [(indent, line, emitter.site) for indent, line, _ in emitter.lines]
         if expected is not None:
-            value = assign(compiler, value, expected, "the value", text.strip())
+            value = assign(compiler, value, expected, what, text.strip())
         code = emitter.build(_short(text), "r, n, e", value.code)
     except CheckFailed:
         return None

@@ -41,7 +41,7 @@ def is_phone(text: str) -> bool:
 
 
 CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
-    "email": (is_email, "must be an e-mail address such as ada@example.com"),
+    "email": (is_email, "must be an e-mail address such as name@example.com"),
     "uri": (is_uri, "must be an address such as https://example.com/page"),
     "uuid": (is_uuid, "must be a UUID such as 123e4567-e89b-12d3-a456-426614174000"),
     "country": (COUNTRIES.__contains__, "must be a two-letter country code (ISO 3166-1), such as DE"),

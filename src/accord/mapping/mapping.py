@@ -62,9 +62,10 @@ class Mapping:
         try:
             made: dict[str, Any] = self._run(record, names if names is not None else _NO_NAMES, environment)
         except Exception as error:
-            if environment.missing:
-                return {}
+            was_missing = bool(environment.missing)
             problems = self._every_problem(record, names if names is not None else _NO_NAMES, environment)
+            if was_missing:
+                return {}
             raise RecordError(problems or [problem_of(error, self._code, _SOMEWHERE)]) from error
         return made
 

@@ -1,0 +1,62 @@
+"""Every documented example of every function is a test, and the guide lists exactly the functions there are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from accord.errors import Faults
+from accord.mapping import Environment, FunctionTable, Scope, compile_expression
+from accord.mapping.functions.patterns import prepare_pattern
+
+TABLE = FunctionTable.builtin()
+GUIDE = Path(__file__).parents[3] / "docs/guides/mapping.md"
+
+
+@pytest.mark.parametrize("function", list(TABLE), ids=lambda f: f.name)
+def test_the_example_of_a_function_is_true(function):
+    scope = Scope({}, {}, TABLE, {"example": {"de": "Germany"}})
+    faults = Faults()
+    expression = compile_expression(function.example, scope, faults)
+    assert expression is not None, faults.found
+    refs = {("shop.customers", "7", "crm.clients"): "C-7"}
+    assert expression.evaluate({}, {}, Environment(refs=refs)) is True
+    assert function.doc
+    assert function.name in function.example
+
+
+@pytest.mark.parametrize("function", list(TABLE), ids=lambda f: f.name)
+def test_the_guide_shows_the_function_as_it_is(function):
+    row = f"| `{function.name}{function.signature}` |".replace("|", "\\|").replace("\\| ", "| ", 1)
+    guide = GUIDE.read_text()
+    shown = [line for line in guide.splitlines() if line.startswith(f"| `{function.name}(")]
+    assert len(shown) == 1
+    signature = f"{function.name}{function.signature}".replace("|", "\\|")
+    assert signature in shown[0], row
+    assert function.example.replace("|", "\\|") in shown[0]
+    assert function.doc.splitlines()[0].replace("|", "\\|") in shown[0]
+
+
+def test_the_guide_lists_no_function_that_is_not_there():
+    names = re.findall(r"^\| `(\w+)\(", GUIDE.read_text(), re.MULTILINE)
+    assert sorted(names) == TABLE.names()
+
+
+def test_a_table_is_a_copy_of_its_own():
+    one = FunctionTable.builtin()
+    one.add(next(iter(TABLE)))
+    assert one is not TABLE
+    assert len(FunctionTable.builtin()) == len(TABLE)
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+", "(a*)*b", "((ab)+c*)+", r"(a)\1", "[", "x" * 400, "(?:a+|b)+"])
+def test_a_pattern_that_may_run_for_ever_is_refused(pattern):
+    with pytest.raises(ValueError):
+        prepare_pattern(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["a+b*", "(?:ab){2,5}", "^[A-Z]{2}[0-9]+$", "(a|b)+x"])
+def test_an_ordinary_pattern_is_taken(pattern):
+    assert prepare_pattern(pattern).pattern == pattern
