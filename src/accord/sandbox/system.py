@@ -64,10 +64,14 @@ class System:
             ("POST", "reset", self._reset),
         ):
             self.owner_router.add(method, OWNER_PATHS + path, handler)
+        self.prepare()
         if self.store.fact("seeded") is None:
             self.seed_again()
 
     # --- what a subclass fills
+
+    def prepare(self) -> None:
+        """Makes what ``seed`` needs; the store is open, nothing is served yet."""
 
     def seed(self) -> None:
         """Fills the empty store; runs in one transaction."""
