@@ -80,7 +80,7 @@ def compile_value(node: Node, field: Field, at: StepContext, owner: str) -> Make
         makers = [maker for maker in found if maker is not None]
         return None if len(makers) < len(found) else lambda r, n, e: [maker(r, n, e) for maker in makers]
     # An untyped place takes an expression of any type.
-    expression = at.expression(node, None if isinstance(field.type, Json) else field)
+    expression = at.expression(node, None if isinstance(field.type, Json) else field, owner)
     return expression.evaluate if expression is not None else None
 
 

@@ -151,8 +151,8 @@ class StepContext:
             entities=frozenset(self.parts.entities) | self.parts.broken,
         )
 
-    def expression(self, node: Node, expected: Field | None = None) -> Expression | None:
-        """Compiles an expression; numbers, true, false and null written plainly are constants."""
+    def expression(self, node: Node, expected: Field | None = None, what: str = "the value") -> Expression | None:
+        """Compiles an expression (``what`` names it in messages); numbers, true, false and null written plainly are constants."""
         value = node.value
         if isinstance(value, dict | list):
             self.faults.add(
@@ -166,7 +166,7 @@ class StepContext:
         )
         if self.state.is_unknown:
             return None
-        return compile_expression(text, self.scope, self.faults, node.place, expected)
+        return compile_expression(text, self.scope, self.faults, node.place, expected, what=what)
 
     def system(self, name: str, *, key: str = "") -> DeclaredSystem | None:
         found = self.parts.systems.get(name)

@@ -110,7 +110,7 @@ def test_an_environment_changes_systems(folder):
     assert erp.settings.url == "sqlite:///test.db"
     assert (erp.rate_limit.requests, erp.rate_limit.per_s) == (5, 60.0)
     assert project.environment.name == "test"
-    with pytest.raises(DeclarationError, match="no environment 'tset'.*'test'"):
+    with pytest.raises(DeclarationError, match=r"no environment 'tset'.*'test'"):
         load_project(folder, "tset", variables=SECRETS)
 
 
