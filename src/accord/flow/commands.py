@@ -48,7 +48,8 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """An operation of a system (steps call, enrich, send). Answer: Done(result) or Reject. ``is_read_only``: its answer is not journaled."""
+    """An operation of a system (steps call, enrich, send). Answer: Done(result) or Reject.
+    ``is_read_only``: its answer is not journaled."""
 
     path: str
     system: str
