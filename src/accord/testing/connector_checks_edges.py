@@ -34,7 +34,8 @@ async def attempts(subject: Subject, settings: Any) -> list[tuple[str, Outcome]]
                 if mode is WriteMode.DELETE or (case.modes is not None and mode not in case.modes):
                     continue
                 for in_doubt in (False, True):
-                    item = WriteItem(uuid.uuid4().hex, dict(case.records[0]), in_doubt)
+                    keys = dict.fromkeys(entity.key, 1) if mode is WriteMode.UPDATE else {}
+                    item = WriteItem(uuid.uuid4().hex, {**keys, **case.records[0]}, in_doubt)
                     what = f"{mode} {case.entity}" + (" in doubt" if in_doubt else "")
                     found.append((what, await connection.write(entity, mode, [item])))
         for call in subject.calls:
