@@ -30,6 +30,7 @@ from accord.record.types import (
     Field,
     Float,
     Integer,
+    Json,
     List,
     Object,
     String,
@@ -122,6 +123,8 @@ def _check_type(emitter: Emitter, type_: Type, value: str, types_only: bool) -> 
             emitter.add(
                 f"if not ({value}.is_finite() and -{EXPONENT_MAX} <= {value}.adjusted() <= {EXPONENT_MAX}): return False"
             )
+        case Json():
+            emitter.add(f"if {value} is None: return False")
         case Object(fields=fields):
             _check_fields(emitter, fields, value, types_only)
         case List(item=item):
