@@ -189,7 +189,8 @@ class System:
                 is_down = wanted
             left_s = self.faults.seconds_left("down")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), left_s if wanted and left_s != math.inf else None)
+                async with asyncio.timeout(left_s if wanted and left_s != math.inf else None):
+                    await self._changed.wait()
 
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Serves until SIGTERM or SIGINT; a failing background task ends the process with its error."""

@@ -7,6 +7,7 @@ the same ids. Deliveries start in the order they were written; nothing more is p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -116,10 +117,9 @@ class Webhooks:
             return
         row = self.store.one("SELECT min(due_at) FROM deliveries WHERE is_open = 1")
         wait_s = None if row is None or row[0] is None else max(0.0, row[0] - time.time())
-        try:
-            await asyncio.wait_for(self._wake.wait(), wait_s)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):  # not wait_for: it may swallow the cancellation that stops us
+                await self._wake.wait()
 
     def _start_due(self, client: Client) -> None:
         free = self.concurrency_max - len(self._in_flight)

@@ -118,7 +118,8 @@ class Accounting(System):
 
     async def _changed_within(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._lock_changed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._lock_changed.wait()
 
 
 def _lock_for(engine: Engine) -> FileLock | TableLock:

@@ -157,7 +157,8 @@ class Shipping(RestSystem):
                 await asyncio.sleep(0)
                 continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._moved.wait()
 
     def _move_due(self) -> None:
         now = time.time()

@@ -82,6 +82,7 @@ def _customer(data: ShopData, person: Buyer, where: Document) -> Document:
             "last_name": person.last_name,
             "currency": person.currency,
             "default_address": where,
+            "note": "",
         }
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 import time
 from collections.abc import Callable
@@ -117,7 +118,7 @@ class Rest:
                 answer = json_response({"errors": {fault.field: [fault.reason]}}, 422)
             except Refusal as refusal:
                 answer = json_response({"errors": refusal.message}, refusal.status, refusal.headers)
-        limit = (limit[0], (limit[1][0], f"{int(self.bucket.used) or 1}/{self.bucket.size}"))
+        limit = (limit[0], (limit[1][0], f"{math.ceil(self.bucket.used)}/{self.bucket.size}"))
         return msgspec.structs.replace(answer, headers=(*answer.headers, *limit))
 
     # --- products, customers, orders

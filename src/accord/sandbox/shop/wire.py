@@ -105,7 +105,8 @@ def address(given: Document) -> Document:
 
 
 def buyer_address(buyer: Buyer) -> Document:
-    return address({name: getattr(buyer, name) for name in ADDRESS_FIELDS if hasattr(buyer, name)})
+    given = {name: getattr(buyer, name) for name in ADDRESS_FIELDS if hasattr(buyer, name)}
+    return address({**given, "address2": "", "company": ""})  # a form's empty fields
 
 
 def tag_text(tags: Any) -> str:
