@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -21,7 +21,6 @@ from accord.sdk.http import decode_json, encode_json
 from accord.settings.decode import decode
 from accord.settings.node import Node
 
-GIVEN_SIZE_BYTES_MAX = 20_000_000
 EPOCH = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
@@ -71,9 +70,12 @@ class _Expect(msgspec.Struct, frozen=True):
     logs: Node | None = None
 
 
-def run_flow_tests(flow: Flow, folder: Path | None = None) -> list[FlowTestResult]:
-    """Runs a flow's declared tests, in order. ``folder``: where files named by ``given`` are (the project's folder)."""
-    return [run_flow_test(flow, node, index, folder) for index, node in enumerate(flow.tests)]
+ReadFile: TypeAlias = Callable[[str], bytes]
+
+
+def run_flow_tests(flow: Flow, read: ReadFile | None = None) -> list[FlowTestResult]:
+    """Runs a flow's declared tests, in order. ``read`` gives the bytes of a file named by ``given`` (raising OSError)."""
+    return [run_flow_test(flow, node, index, read) for index, node in enumerate(flow.tests)]
 
 
 def check_tests(tests: tuple[Node, ...], faults: Faults) -> None:
@@ -85,13 +87,13 @@ def check_tests(tests: tuple[Node, ...], faults: Faults) -> None:
             Answers(test.answers, faults)
 
 
-def run_flow_test(flow: Flow, node: Node, index: int = 0, folder: Path | None = None) -> FlowTestResult:
+def run_flow_test(flow: Flow, node: Node, index: int = 0, read: ReadFile | None = None) -> FlowTestResult:
     """Runs one test; what is wrong with the test itself becomes its ``problem``."""
     faults = Faults()
     test = decode(node, _Test, faults, what="this test")
     expect = decode(test.expect, _Expect, faults, what="`expect`") if test is not None else None
     name = (test.name if test else "") or f"test {index + 1}"
-    body = _body(test.given, folder, faults) if test is not None else None
+    body = _body(test.given, read, faults) if test is not None else None
     answers = Answers(test.answers if test else None, faults, flow.names)
     if test is None or expect is None or body is None or faults.errors:
         return _result(flow, name, node, problem="; ".join(str(fault) for fault in faults.errors))
@@ -122,23 +124,20 @@ def _result(flow: Flow, name: str, node: Node, **found: Any) -> FlowTestResult:
     return FlowTestResult(flow=flow.name, name=name, place=node.place, **found)
 
 
-def _body(node: Node, folder: Path | None, faults: Faults) -> bytes | None:
+def _body(node: Node, read: ReadFile | None, faults: Faults) -> bytes | None:
     """``given``: a record written out, or the name of a JSON file."""
     if node.is_map:
         return encode_json(node.plain())
-    if not isinstance(node.value, str):
-        faults.add("flow.bad-test", node.place, f"'given' is a record or a file name, and this is {node.describe()}.")
+    if not isinstance(node.value, str) or read is None:
+        wanted = "a record or a file name" if read is not None else "a record (there is no folder to find files in)"
+        faults.add("flow.bad-test", node.place, f"'given' is {wanted}, and this is {node.describe()}.")
         return None
-    path = (folder or Path()) / node.value
     try:
-        raw = path.read_bytes()
+        raw = read(node.value)
         decode_json(raw)
     except (OSError, msgspec.MsgspecError) as error:
         why = getattr(error, "strerror", "") or str(error)
         faults.add("flow.bad-test", node.place, f"The file '{node.value}' cannot be read: {why}.", "Name a JSON file.")
-        return None
-    if len(raw) > GIVEN_SIZE_BYTES_MAX:
-        faults.add("flow.bad-test", node.place, f"The file '{node.value}' is larger than {GIVEN_SIZE_BYTES_MAX} bytes.")
         return None
     return raw
 

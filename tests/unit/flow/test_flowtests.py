@@ -125,14 +125,23 @@ def test_a_test_of_the_wrong_shape_is_a_fault_of_the_flow(build):
     assert "'writes'" in str(faults.errors[0])
 
 
-def test_given_may_be_a_file(build, tmp_path):
-    (tmp_path / "order.json").write_text('{"id": 7, "total": 1, "customer": {"id": 3}, "lines": []}')
+def test_given_may_be_a_file(build):
     tests = """
   - {given: order.json, topic: x, expect: {stopped: true}}
   - {given: missing.json, expect: {}}
+  - {given: broken.json, expect: {}}
 """
     flow, faults = build(HEAD + tests)
     assert flow is not None, faults.found
-    good, missing = run_flow_tests(flow, tmp_path)
+    files = {"order.json": b'{"id": 7, "total": 1, "customer": {"id": 3}, "lines": []}', "broken.json": b"{"}
+
+    def read(name: str) -> bytes:
+        if name not in files:
+            raise FileNotFoundError(2, "no such file", name)
+        return files[name]
+
+    good, missing, broken = run_flow_tests(flow, read)
     assert good.is_passed, good
     assert "missing.json" in missing.problem
+    assert "broken.json" in broken.problem
+    assert "no folder" in run_flow_tests(flow)[0].problem
