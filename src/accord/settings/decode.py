@@ -39,7 +39,7 @@ from accord.settings.setting_types import (
     setting_fields,
     split_annotated,
 )
-from accord.settings.text import GivenText, MissingText
+from accord.settings.text import GivenText, MissingText, StandInText
 
 __all__ = ["SettingField", "Size", "decode", "describe_type", "setting_fields"]
 
@@ -69,6 +69,34 @@ def decode(node: Node | None, type: type[T], faults: Faults, *, what: str = "") 
     return None if value is _BAD else cast(T, value)
 
 
+_STAND_INS: dict[Any, Any] = {
+    int: 1,
+    float: 1.0,
+    Decimal: Decimal(1),
+    bool: False,
+    dt.timedelta: dt.timedelta(seconds=1),
+    dt.date: dt.date(2000, 1, 1),
+    dt.datetime: dt.datetime(2000, 1, 1, tzinfo=dt.UTC),
+    dt.time: dt.time(0),
+}
+
+
+def _stand_in(type_: Any, text: str) -> Any:
+    """A value of the type for a variable that is not set; its bounds are not asked, because nothing runs with it."""
+    members = get_args(type_) if is_union(type_) else (type_,)
+    for member in members:
+        bare, _metas = split_annotated(member)
+        if bare in (str, Any, object):
+            return text
+        if get_origin(bare) is Literal:
+            return get_args(bare)[0]
+        if isinstance(bare, type) and issubclass(bare, enum.Enum):
+            return next(iter(bare))
+        if bare in _STAND_INS:
+            return _STAND_INS[bare]
+    return None if type(None) in members else _BAD
+
+
 class _Reader:
     def __init__(self, faults: Faults, what: str) -> None:
         self.faults = faults
@@ -90,6 +118,8 @@ class _Reader:
             return self.secret(node, type_, path)
         if isinstance(node.value, MissingText):
             return _BAD
+        if isinstance(node.value, StandInText):
+            return _stand_in(type_, str(node.value))
         if isinstance(node.value, GivenText) and _takes_plain(type_) and not is_size(metas):
             node = Node(plain_scalar(node.value), node.place)
         if is_union(type_):

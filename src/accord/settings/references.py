@@ -15,7 +15,7 @@ from accord.errors import Faults, Place, SettingsError, did_you_mean
 from accord.settings.node import Node
 from accord.settings.secret import Secret
 from accord.settings.secrets.provider import ProviderChain
-from accord.settings.text import GivenText, MissingText
+from accord.settings.text import STAND_IN, GivenText, MissingText, StandInText
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _ENV = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -23,8 +23,8 @@ _SECRET = re.compile(r"secret:([A-Za-z][A-Za-z0-9_.-]{0,99})")
 
 
 class Environment:
-    """What references resolve to. ``needs_secrets`` False: a missing secret is a warning and stands for an empty Secret, so that
-    a project can be checked where its secrets are not (in CI)."""
+    """What references resolve to. ``needs_secrets`` False: a missing secret is a warning and stands for an empty Secret, and a
+    missing variable for ``STAND_IN``, so that a project can be checked and tested where its values are not (in CI)."""
 
     def __init__(self, variables: Mapping[str, str], secrets: ProviderChain, *, needs_secrets: bool = True) -> None:
         self.variables = variables
@@ -64,6 +64,7 @@ class Resolver:
         parts: list[str] = []
         secret_name = ""
         is_whole = True
+        is_stand_in = False
         end = 0
         for match in _REFERENCE.finditer(text):
             parts.append(text[end : match.start()])
@@ -72,7 +73,10 @@ class Resolver:
                 parts.append("${")
                 continue
             value = self._value(match[1], place, faults)
-            if value is None:
+            if value is None and not self._environment.needs_secrets and _ENV.fullmatch(match[1] or ""):
+                is_stand_in = True
+                parts.append(STAND_IN if match.start() == 0 else "1")
+            elif value is None:
                 is_whole = False
             elif isinstance(value, Secret):
                 secret_name = value.name
@@ -84,7 +88,9 @@ class Resolver:
             return MissingText(text)
         if secret_name:
             return Secret(whole, secret_name)
-        return GivenText(whole) if re.fullmatch(r"\$\{[^{}]*\}", text) else whole
+        if not re.fullmatch(r"\$\{[^{}]*\}", text):
+            return whole
+        return StandInText(whole) if is_stand_in else GivenText(whole)
 
     def _value(self, inner: str | None, place: Place, faults: Faults) -> str | Secret | None:
         if inner is None:
@@ -95,7 +101,9 @@ class Resolver:
             value = self._environment.variables.get(match[1]) or match[2]
             if value is None:
                 mend = f"Set it, or give a default: ${{env:{match[1]}:-value}}."
-                faults.add("settings.env-missing", place, f"The environment variable {match[1]} is not set.", mend)
+                severity = "error" if self._environment.needs_secrets else "warning"
+                what = f"The environment variable {match[1]} is not set."
+                faults.add("settings.env-missing", place, what, mend, severity=severity)
             return value
         elif match := _SECRET.fullmatch(inner):
             return self._secret(match[1], place, faults)
