@@ -185,10 +185,15 @@ async def run_check(name: str, make: Maker) -> Result:
     """Runs one check on a fresh subject; never raises for what the connector does."""
     _load_checks()
     async with make() as subject:
+        unknown = [g.check for g in subject.gaps if g.check not in CHECKS]
+        if unknown:
+            raise ValueError(f"a gap names the unknown check {unknown[0]}; known: {', '.join(CHECKS)}")
         gap = next((g for g in subject.gaps if g.check == name), None)
         try:
             await asyncio.wait_for(CHECKS[name](subject), CHECK_TIMEOUT_S)
         except NotApplicable as error:
+            if gap:
+                return Result(name, Status.GAP, f"{gap.whose}: {gap.why}")
             return Result(name, Status.NOT_APPLICABLE, str(error))
         except AssertionError as error:
             if gap:
