@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
+from contextlib import suppress
 from typing import Any
 
 from accord.errors import did_you_mean
 from accord.mapping.check import Compiler, conversion_hint, merged, replace
 from accord.mapping.formats import CHECKS
+from accord.mapping.regex import matcher
 from accord.mapping.value import TEXTS, Null, Value, shown
 from accord.record.types import Boolean, Decimal, Enum, Field, Float, Integer, Json, List, Object, String
 
@@ -166,8 +167,10 @@ def constraint_tests(field: Field) -> list[tuple[str, str, dict[str, Any]]]:
     if field.length_max is not None:
         tests.append((f"len(@) > {int(field.length_max)}", f"must have at most {field.length_max} {what}", {}))
     if field.pattern is not None:
-        match = re.compile(field.pattern).fullmatch
-        tests.append(("_match(@) is None", f"must match the pattern {field.pattern}", {"_match": match}))
+        with suppress(ValueError):  # compile_contract tells of patterns that cannot be used
+            tests.append(
+                ("not _match(@)", f"must match the pattern {field.pattern}", {"_match": matcher(field.pattern)})
+            )
     if field.format is not None and field.format in CHECKS:
         check, says = CHECKS[field.format]
         tests.append(("not _check(@)", says, {"_check": check}))

@@ -8,15 +8,16 @@ from typing import Any
 
 import msgspec
 
-from accord.errors import Faults, Problem, RecordError
+from accord.errors import Faults, Place, Problem, RecordError
 from accord.mapping.decoder import build_check, build_decoder
 from accord.mapping.environment import Environment
 from accord.mapping.expression import Expression, compile_expression
 from accord.mapping.functions import FunctionTable
+from accord.mapping.regex import matcher
 from accord.mapping.scope import Scope
 from accord.mapping.walker import FieldTests, Walker
 from accord.record import Entity, Rule
-from accord.record.types import Boolean, Field
+from accord.record.types import Boolean, Field, List, Object, Type
 
 _plain = msgspec.json.Decoder(float_hook=PyDecimal)
 
@@ -86,6 +87,7 @@ def compile_contract(
     entity: Entity, functions: FunctionTable | None, faults: Faults, *, types_only: bool = False
 ) -> Contract:
     """Compiles an entity's contract; faults are added for its rules. ``types_only``: types and presence, no constraints or rules."""
+    _check_patterns(entity.fields, "", entity.place, faults)
     rules: list[tuple[Rule, Expression]] = []
     scope = Scope(entity.fields, {}, functions, entity=entity.name, key=entity.key)
     if not types_only:
@@ -101,6 +103,26 @@ def compile_contract(
             elif made is not None:
                 rules.append((rule, made))
     return Contract(entity, tuple(rules), scope, types_only=types_only)
+
+
+def _check_patterns(fields: Mapping[str, Field], path: str, place: Place, faults: Faults) -> None:
+    for name, field in fields.items():
+        where = f"{path}.{name}" if path else name
+        if field.pattern is not None:
+            try:
+                matcher(field.pattern)
+            except ValueError as error:
+                faults.add(
+                    "mapping.pattern",
+                    place,
+                    f"The pattern of '{where}' cannot be used: {error}.",
+                    "Write it more simply.",
+                )
+        inner: Type = field.type
+        while isinstance(inner, List):
+            inner = inner.item
+        if isinstance(inner, Object):
+            _check_patterns(inner.fields, where, place, faults)
 
 
 def _parse(raw: bytes) -> Any:

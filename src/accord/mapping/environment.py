@@ -19,7 +19,7 @@ class Environment:
     what is missing and applies it again, so a result is final only while ``missing`` is empty.
     """
 
-    __slots__ = ("message", "missing", "now", "refs")
+    __slots__ = ("_asked", "message", "missing", "now", "refs")
 
     def __init__(
         self,
@@ -31,12 +31,16 @@ class Environment:
         self.message: Mapping[str, Any] = message if message is not None else {}
         self.refs: Mapping[Query, str | None] = refs if refs is not None else {}
         self.missing: list[Query] = []
+        self._asked: set[Query] = set()
 
     def ref(self, entity: str, key: str, to: str) -> str | None:
         """The key in ``to`` of the record ``key`` of ``entity``; None when there is none or it is not known yet."""
         query = (entity, key, to)
         if query in self.refs:
             return self.refs[query]
-        if query not in self.missing:
+        if not self.missing:
+            self._asked.clear()
+        if query not in self._asked:
+            self._asked.add(query)
             self.missing.append(query)
         return None

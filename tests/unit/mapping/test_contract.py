@@ -160,6 +160,14 @@ def test_a_rule_that_cannot_be_asked_is_a_fault(rule):
     assert faults.errors[0].place == Place("s.yaml", 9)
 
 
+def test_a_pattern_that_may_run_for_ever_is_a_fault():
+    faults = Faults()
+    field = f(t.List(t.Object({"code": f(t.String(), pattern="(a+)+")})))
+    compile_contract(Entity(name="a.b", fields={"x": field}, place=Place("s.yaml", 3)), None, faults)
+    assert [(x.code, x.place.line) for x in faults.found] == [("mapping.pattern", 3)]
+    assert "'x.code'" in faults.found[0].what
+
+
 def test_types_only_leaves_constraints_and_rules_out():
     made = contract([Rule("x > 5")], types_only=True, x=f(t.Integer(), min=3))
     assert made.decode(b'{"x": 1}') == {"x": 1}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 from accord.errors import Faults
 from accord.mapping import Environment, FunctionTable, Scope, compile_expression
-from accord.mapping.functions.patterns import prepare_pattern
+from accord.mapping.regex import bounded_pattern, matcher
 
 TABLE = FunctionTable.builtin()
 GUIDE = Path(__file__).parents[3] / "docs/guides/mapping.md"
@@ -46,12 +47,36 @@ def test_a_table_is_a_copy_of_its_own():
     assert len(FunctionTable.builtin()) == len(TABLE)
 
 
-@pytest.mark.parametrize("pattern", ["(a+)+", "(a*)*b", "((ab)+c*)+", r"(a)\1", "[", "x" * 400, "(?:a+|b)+"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+",
+        "(a*)*b",
+        "((ab)+c*)+",
+        r"(a)\1",
+        "[",
+        "x" * 400,
+        "(?:a+|b)+",
+        "(a{1,9}){1,9}",
+        "a{2000}",
+        ".*" * 9,
+        "(?>a+)*",
+    ],
+)
 def test_a_pattern_that_may_run_for_ever_is_refused(pattern):
     with pytest.raises(ValueError):
-        prepare_pattern(pattern)
+        bounded_pattern(pattern)
 
 
 @pytest.mark.parametrize("pattern", ["a+b*", "(?:ab){2,5}", "^[A-Z]{2}[0-9]+$", "(a|b)+x"])
 def test_an_ordinary_pattern_is_taken(pattern):
-    assert prepare_pattern(pattern).pattern == pattern
+    assert bounded_pattern(pattern).regex.pattern == pattern
+
+
+def test_the_slowest_pattern_that_is_taken_is_quick_on_the_longest_text_it_takes():
+    for pattern, letters in (("a*a*b", "a"), ("a*a*a*b", "a"), (".*x.*y", "x"), ("(a+b?){3}c", "a")):
+        bounded = bounded_pattern(pattern)
+        start = time.process_time()
+        assert bounded.regex.fullmatch(letters * bounded.length_max) is None
+        assert time.process_time() - start < 5
+        assert not matcher(pattern)(letters * (bounded.length_max + 1))
