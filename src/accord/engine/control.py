@@ -26,6 +26,7 @@ from accord.record import Entity
 from accord.sdk.http import InboundRequest, decode_json, encode_json
 
 LIST_MAX = 1000
+SEQ_MAX = 2**53
 
 
 class ControlError(AccordError):
@@ -236,7 +237,7 @@ class ControlApi:
 
     async def _answer(self, request: InboundRequest, parts: list[str], query: dict[str, str]) -> Any:
         control = self._control
-        after_seq, limit = int(query.get("after", "0")), int(query.get("limit", "100"))
+        after_seq, limit = _whole(query.get("after", "0")), _whole(query.get("limit", "100"))
         match request.method, parts:
             case "GET", ["status"]:
                 return control.status()
@@ -250,14 +251,21 @@ class ControlApi:
                 )
             case "POST", ["dead-letters", seq, "replay"]:
                 from_start = query.get("from_start") == "1"
-                await control.replay(int(seq), body=request.body or None, from_start=from_start)
-                return {"replayed": int(seq)}
+                await control.replay(_whole(seq), body=request.body or None, from_start=from_start)
+                return {"replayed": seq}
             case "POST", ["dead-letters", seq, "discard"]:
-                await control.discard(int(seq), query.get("reason", "discarded by hand"))
-                return {"discarded": int(seq)}
+                await control.discard(_whole(seq), query.get("reason", "discarded by hand"))
+                return {"discarded": seq}
             case "POST", ["send", flow]:
                 return await control.send(urllib.parse.unquote(flow), request.body, query.get("event_id", ""))
         return None
+
+
+def _whole(text: str) -> int:
+    """Raises ValueError for what is no whole number the journal could have given."""
+    if not text.isascii() or not text.isdigit() or int(text) > SEQ_MAX:
+        raise ValueError(f"'{text[:40]}' is not a whole number from 0 to {SEQ_MAX}")
+    return int(text)
 
 
 def _outcome(raw: bytes) -> str:

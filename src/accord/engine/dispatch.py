@@ -85,7 +85,9 @@ class FlowQueue:
     def released(self, leases: Sequence[Lease]) -> None:
         """Messages that were waiting or held and are ready now."""
         for lease in leases:
-            if lease.message.key in self._keys:
+            key = lease.message.key
+            # Not its key's oldest: an older one was replayed from the dead letters while this one waited.
+            if key in self._keys or not self._is_oldest(lease):
                 self._scan_seq = min(self._scan_seq, lease.seq - 1)
                 self._schedule_pump()
             else:
@@ -172,6 +174,10 @@ class FlowQueue:
         following = self._journal.read.next_of_key(self.flow, key)
         if following is not None and following.state == State.READY and following.seq <= self._scan_seq:
             self._push(following)
+
+    def _is_oldest(self, lease: Lease) -> bool:
+        oldest = self._journal.read.next_of_key(self.flow, lease.message.key)
+        return oldest is None or oldest.seq == lease.seq
 
     def _schedule_pump(self) -> None:
         if not self._pump_scheduled and not self._is_stopped:

@@ -6,6 +6,8 @@ A sender hears 200 only after the journal has committed. Bounds: body size, requ
 from __future__ import annotations
 
 import asyncio
+import functools
+import importlib.resources
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
@@ -13,14 +15,15 @@ import msgspec
 
 from accord.engine.accept import Acceptor, Arrival, Stored
 from accord.engine.clock import Clock
-from accord.errors import JournalError
+from accord.errors import Faults, JournalError
 from accord.flow.commands import Respond
 from accord.flow.flow import Flow
 from accord.observe import Observer
-from accord.observe.events import HookRefused, JournalRefused
+from accord.observe.events import HookRefused, JournalRefused, RequestDefect
 from accord.record import Message
 from accord.sdk.connector import Connection, Received, Refused
 from accord.sdk.http import InboundRequest
+from accord.settings.node import parse_yaml
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -80,7 +83,7 @@ class Intake:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return
+            return  # uvicorn is told to take no websockets and no lifespan
         if self._requests >= self._bounds.requests_max:
             answer = busy("too many requests at once")
         else:
@@ -101,6 +104,8 @@ class Intake:
         path: str = scope["path"]
         if path.startswith("/hooks/"):
             return await self._hook(path[len("/hooks/") :], scope, receive)
+        if path == "/openapi.json":
+            return Answer(200, _openapi())
         if path == "/healthz":
             return _json(200, {"status": "alive"})
         if path == "/readyz":
@@ -111,8 +116,15 @@ class Intake:
                 request = await self._request(scope, receive)
             except TooLarge:
                 return self._too_large()
-            return await self._control(request)
+            return await self._controlled(self._control, request)
         return problem(404, "intake.not-found", "there is nothing at this address")
+
+    async def _controlled(self, control: Handler, request: InboundRequest) -> Answer:
+        try:
+            return await control(request)
+        except Exception as error:  # noqa: BLE001 (a defect is reported and answered; the engine goes on)
+            self._observer.emit(RequestDefect(path=request.path, error=f"{type(error).__name__}: {error}"[:500]))
+            return problem(500, "engine.defect", "the command failed unexpectedly; the engine's log tells why")
 
     async def _hook(self, rest: str, scope: Scope, receive: Receive) -> Answer:
         system = rest.partition("/")[0]
@@ -246,6 +258,13 @@ class Callers:
 
 
 _RETRY_AFTER = ((b"retry-after", str(RETRY_AFTER_S).encode()),)
+
+
+@functools.cache
+def _openapi() -> bytes:
+    text = importlib.resources.files("accord.engine").joinpath("openapi.yaml").read_text("utf-8")
+    node = parse_yaml(text, "openapi.yaml", Faults())
+    return msgspec.json.encode(node.plain() if node else {})
 
 
 def busy(reason: str) -> Answer:

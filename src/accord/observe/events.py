@@ -78,6 +78,15 @@ class FlowDefect(Event):
     error: str
 
 
+class RequestDefect(Event):
+    """The control API failed unexpectedly: a defect to report."""
+
+    name = "request.defect"
+    level = Level.ERROR
+    path: str
+    error: str
+
+
 class SystemSick(Event):
     name = "system.sick"
     level = Level.WARNING

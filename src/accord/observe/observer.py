@@ -29,7 +29,7 @@ class Observer:
             listener(event)
         if event.level < self.level:
             return
-        print(self._line(event), file=self._stream or sys.stderr, flush=True)  # noqa: T201 (this is the log)
+        print(self._line(event), file=self._stream or sys.stderr, flush=True)
 
     def count(self, name: str, by: int = 1) -> None:
         self.counters[name] += by

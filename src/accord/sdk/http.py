@@ -74,8 +74,14 @@ _exact_encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 def decode_json(raw: bytes) -> Any:
-    """JSON to plain Python data with exact numbers: integers as int, all other numbers as decimal.Decimal."""
-    return _exact_decoder.decode(raw)
+    """JSON to plain Python data with exact numbers: integers as int, all other numbers as decimal.Decimal.
+
+    Raises msgspec.DecodeError, also for nesting deeper than the interpreter can follow.
+    """
+    try:
+        return _exact_decoder.decode(raw)
+    except RecursionError:
+        raise msgspec.DecodeError("JSON nests too deep") from None
 
 
 def encode_json(value: Any) -> bytes:
