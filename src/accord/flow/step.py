@@ -271,6 +271,28 @@ class StepContext:
         """Compiles an inner list of steps. ``local`` is what its paths have after this step's path (``[1]``)."""
         return self.plan.compile_body(node, state, self, local)
 
+    def change(self, fields: dict[str, Field]) -> None:
+        """Gives the record these fields. It stays of its entity while every field of the entity keeps its type (further
+        fields do no harm: mappings do not see them, writes leave them out)."""
+        entity = self.parts.entities.get(self.state.entity)
+        own = entity.fields if entity is not None else {}
+        changed = dict(self.state.fields)
+        for name, field in fields.items():
+            known = changed.get(name)
+            if known is not None and known.type == field.type and (known.nullable or not field.nullable):
+                continue  # it keeps its bounds and marks
+            if name in own:
+                self.state.entity = ""
+            if self.is_conditional and known is not None and known.type != field.type:
+                self.fault(
+                    "flow.type-changes",
+                    f"'{name}' would have another type when the step is passed over.",
+                    "Give the new value a name of its own.",
+                )
+            is_optional = self.is_conditional and (known is None or known.nullable)
+            changed[name] = msgspec.structs.replace(field, nullable=True) if is_optional else field
+        self.state.fields = changed
+
     def bind(self, field: Field) -> None:
         """Makes the step's result known under its ``as`` name; nullable where the policy passes over failures."""
         if not self.as_name:

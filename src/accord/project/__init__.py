@@ -4,8 +4,7 @@ Receives: a folder, or the same declarations as Python data.  Hands on: a Projec
 """
 
 from accord.flow.parts import DeclaredSystem
-from accord.project.examples import ExampleResult, run_examples
 from accord.project.load import check_project, load_project
 from accord.project.project import Project
 
-__all__ = ["DeclaredSystem", "ExampleResult", "Project", "check_project", "load_project", "run_examples"]
+__all__ = ["DeclaredSystem", "Project", "check_project", "load_project"]

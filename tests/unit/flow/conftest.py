@@ -144,13 +144,15 @@ Build = Callable[..., tuple[Flow | None, Faults]]
 def build() -> Build:
     """``build(flow yaml)`` → the flow (None when it has errors) and the faults; ``build.project`` is not needed here."""
 
-    def of(text: str, *, systems: str = SYSTEMS, mappings: str = MAPPINGS) -> tuple[Flow | None, Faults]:
+    def of(
+        text: str, *, systems: str = SYSTEMS, mappings: str = MAPPINGS, more_mappings: str = ""
+    ) -> tuple[Flow | None, Faults]:
         faults = Faults()
         project = assemble(
             Sources(
                 project=Node.of({"name": "tests"}),
                 systems=nodes(systems, "systems.yaml"),
-                mappings=nodes(mappings, "mappings.yaml"),
+                mappings=nodes(mappings + more_mappings, "mappings.yaml"),
                 flows=nodes(text, "flow.yaml"),
             ),
             "",

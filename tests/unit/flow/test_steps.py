@@ -229,3 +229,13 @@ def test_a_refused_effect_is_a_rejection_of_its_step(flow_of, message, drive):
     driven = drive(flow.run(message()), {"0.call": Reject("unknown sku", "sku", "http.422")})
     assert driven.rejected.step == "0.call"
     assert (driven.rejected.problem.code, driven.rejected.problem.path) == ("http.422", "sku")
+
+
+def test_further_fields_do_no_harm_to_mappings_and_are_left_out_of_writes(flow_of, message, drive):
+    flow = flow_of(
+        "  - set: {big: total > 10, note: '\"x\"'}\n  - write: books.invoices\n    mapping: order-to-invoice\n"
+        "  - map: order-to-client\n  - set: {checked: true}\n  - write: crm.clients\n"
+    )
+    writes = [c for c in drive(flow.run(message())).commands if isinstance(c, Write)]
+    assert writes[0].record["number"] == "R7"
+    assert writes[1].record == {"id": "3", "name": "n"}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from accord.errors import Place
-from accord.project import Project, run_examples
+from accord.project import Project
 from accord.project.examples import example_reader
+from accord.project.trials import run_trials
 
 SYSTEMS = [
     {
@@ -51,17 +52,17 @@ def test_tests_of_mappings_and_flows_run_together(tmp_path):
         folder=tmp_path,
         variables={},
     )
-    results = run_examples(project)
-    assert [(r.kind, r.owner, r.is_passed) for r in results] == [
+    results = list(run_trials(project))
+    assert [(r.kind, r.of, r.is_passed) for r in results] == [
         ("mapping", "part", True),
         ("mapping", "part", False),
         ("flow", "copy", True),
         ("flow", "copy", False),
         ("flow", "copy", False),
     ]
-    assert "BOLT" in results[1].problems[0]
-    assert results[3].problems == ("writes[0].record.title: expected 'BOLT', got 'NUT'",)
-    assert "gone.json" in results[4].problems[0]
+    assert "BOLT" in results[1].differences[0].expected
+    assert results[3].differences[0].path == "writes[0].record.title"
+    assert "gone.json" in results[4].problem
 
 
 def test_a_file_beside_the_declaration_goes_first_and_none_is_read_outside(tmp_path):

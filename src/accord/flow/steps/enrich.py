@@ -11,7 +11,7 @@ from accord.errors import Problem, RecordError
 from accord.flow.commands import Command, Fetch
 from accord.flow.objects import compile_object
 from accord.flow.operations import call_read_only
-from accord.flow.results import answer_reader, nullable
+from accord.flow.results import answer_reader
 from accord.flow.running import Asking, Frame, evaluate, perform, resolved
 from accord.flow.step import JSON, RunStep, StepContext, StepKind, object_field
 from accord.record import Field
@@ -123,9 +123,7 @@ def _bind(spec: Enrich, fields: Mapping[str, Field] | None, at: StepContext) -> 
         )
     elif not at.as_name:
         added = dict(fields or {})
-    if added:
-        at.state.fields = {**at.state.fields, **(nullable(added) if at.is_conditional else added)}
-        at.state.entity = ""
+    at.change(added)
 
 
 STEP = StepKind(

@@ -41,7 +41,7 @@ def compile_set(spec: Set, at: StepContext) -> RunStep | None:
             is_good = False
         else:
             makers[name] = maker
-    _change_state(at, fields)
+    at.change(fields)
     if not is_good:
         return None
     pairs = tuple(makers.items())
@@ -62,25 +62,6 @@ def compile_set(spec: Set, at: StepContext) -> RunStep | None:
         frame.record = yield from resolved(change, frame)
 
     return run
-
-
-def _change_state(at: StepContext, fields: dict[str, Field]) -> None:
-    """The record stays of its entity only while every changed field keeps its type."""
-    state = at.state
-    for name, field in fields.items():
-        known = state.fields.get(name)
-        if known is None or known.type != field.type or (field.nullable and not known.nullable):
-            state.entity = ""
-        if at.is_conditional and (known is None or known.nullable):
-            field = msgspec.structs.replace(field, nullable=True)
-        if at.is_conditional and known is not None and known.type != field.type:
-            at.fault(
-                "flow.type-changes",
-                f"'{name}' would have another type when the step is passed over ('when').",
-                "Give the new value a name of its own.",
-            )
-    # A changed field keeps its bounds and marks only while it keeps its type.
-    state.fields = {**state.fields, **{n: f for n, f in fields.items() if state.entity == "" or n not in state.fields}}
 
 
 STEP = StepKind(key="set", settings=Set, compile=compile_set, summary="Fields of the record get new values.")

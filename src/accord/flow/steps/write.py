@@ -122,7 +122,9 @@ def _maker(spec: WriteSpec, entity: Entity, mode: WriteMode | None, at: StepCont
         )
     if not at.takes_record_of(entity.name, f"'write: {entity.name}' without 'mapping' or 'with'"):
         return None
-    return lambda record, names, environment: record
+    if set(at.state.fields) == set(entity.fields):
+        return lambda record, names, environment: record
+    return lambda record, names, environment: {name: record[name] for name in entity.fields if name in record}
 
 
 def _is_linked(spec: WriteSpec, entity: Entity, mode: WriteMode, at: StepContext) -> bool:
