@@ -7,10 +7,12 @@ from contextlib import suppress
 from typing import Any
 
 from accord.errors import did_you_mean
-from accord.mapping.check import Compiler, conversion_hint, merged, replace
+from accord.mapping import names
+from accord.mapping.check import Compiler
 from accord.mapping.formats import CHECKS
+from accord.mapping.hints import conversion_hint
 from accord.mapping.regex import matcher
-from accord.mapping.value import TEXTS, Null, Value, shown
+from accord.mapping.value import TEXTS, Null, Value, merged, replace, shown
 from accord.record.types import Boolean, Decimal, Enum, Field, Float, Integer, Json, List, Object, String
 
 
@@ -131,7 +133,7 @@ def _object(c: Compiler, value: Value, type_: Object, path: str, said: str) -> V
         parts = []
         for name, field in type_.fields.items():
             if name in have.fields:
-                part = assign(c, c.member(solid, name, said), field, f"{path}.{name}", f"{said}.{name}")
+                part = assign(c, names.member(c, solid, name, said), field, f"{path}.{name}", f"{said}.{name}")
                 parts.append(f"{name!r}: {part.code}")
         c.emitter.add(f"{out} = {{{', '.join(parts)}}}")
     return Value(code=out, type=type_, nullable=value.nullable, is_atom=True, **merged([value]))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accord.errors import did_you_mean
-from accord.mapping.check import NULL, Compiler, conversion_hint, merged, replace
 from accord.mapping.functions.signature import TYPES, Function, Parameter, fits, result_type
-from accord.mapping.value import Value, shown
+from accord.mapping.hints import conversion_hint
+from accord.mapping.value import NULL, Value, merged, replace, shown
 from accord.record.types import Decimal, Integer, List, String
+
+if TYPE_CHECKING:
+    from accord.mapping.check import Compiler
+
 
 ARGUMENTS_MAX = 60
 

@@ -12,34 +12,35 @@ from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal as PyDecimal
 from typing import Any, NoReturn
 
-from accord.errors import Faults, Place, did_you_mean
+from accord.errors import Faults, Place
+from accord.mapping import calls, loops, names, operators
 from accord.mapping.emit import Emitter
 from accord.mapping.exact import is_usable
 from accord.mapping.functions.signature import Parameter
+from accord.mapping.hints import conversion_hint
 from accord.mapping.scope import Scope
-from accord.mapping.value import Headers, Message, Null, Value, has_personal, literal_code, meet, shown
+from accord.mapping.value import (
+    NULL,
+    Headers,
+    Message,
+    Null,
+    Value,
+    literal_code,
+    meet,
+    merged,
+    replace,
+    shown,
+)
 from accord.record.types import (
     Boolean,
-    DateTime,
     Decimal,
     Enum,
-    Field,
     Integer,
     Json,
     List,
     Object,
     String,
 )
-
-_LITERALS = {"true": True, "false": False, "null": None}
-_MESSAGE = {
-    "id": String(),
-    "key": String(),
-    "source": String(),
-    "topic": String(),
-    "time": DateTime(),
-    "headers": Headers(),
-}
 
 
 class CheckFailed(Exception):
@@ -82,7 +83,7 @@ class Compiler:
             return value
         name = self.emitter.fresh()
         self.emitter.add(f"{name} = {value.code}")
-        return _replace(value, code=name, is_atom=True)
+        return replace(value, code=name, is_atom=True)
 
     def strict(
         self, operands: Sequence[Value], build: Callable[..., str], type_: Any, *, nullable: bool = False
@@ -123,12 +124,12 @@ class Compiler:
     def with_type(self, value: Value, type_: Any) -> Value:
         """Turns integers into decimals where numbers meet; every other meeting of types needs no code."""
         if value.is_null:
-            return _replace(value, type=type_, nullable=True)
+            return replace(value, type=type_, nullable=True)
         if isinstance(type_, Decimal) and isinstance(value.type, Integer):
             if value.is_literal:
                 return self.literal(PyDecimal(value.literal))
             made = self.strict([value], lambda x: f"_D({x})", type_)
-            return _replace(made, references=value.references)
+            return replace(made, references=value.references)
         if (
             isinstance(type_, List)
             and isinstance(value.type, List)
@@ -137,23 +138,21 @@ class Compiler:
         ):
             item = "None if v is None else _D(v)" if value.type.is_item_nullable else "_D(v)"
             return self.strict([value], lambda x: f"[{item} for v in {x}]", type_)
-        return _replace(value, type=type_)
+        return replace(value, type=type_)
 
     # --- the walk
 
     def compile(self, node: ast.expr) -> Value:
         """Checks and compiles one node. Raises CheckFailed when a fault was noted."""
-        from accord.mapping import calls, loops, operators
-
         match node:
             case ast.Constant(value=value):
                 return self._constant(node, value)
             case ast.Name(id=name):
-                return self._name(name)
+                return names.name(self, name)
             case ast.Attribute(value=base, attr=name):
-                return self.member(self.compile(base), name, self.says(base))
+                return names.member(self, self.compile(base), name, self.says(base))
             case ast.Subscript():
-                return self._subscript(node)
+                return names.subscript(self, node)
             case ast.BinOp():
                 return operators.binary(self, node)
             case ast.UnaryOp():
@@ -250,196 +249,3 @@ class Compiler:
         raise self.failed(
             "mapping.not-allowed", f"A literal of this kind ({type(value).__name__}) is not part of the language."
         )
-
-    # --- names and parts of values
-
-    def _name(self, name: str) -> Value:
-        for frame in reversed(self.locals):
-            if name in frame:
-                return frame[name]
-        for root in reversed(self.roots):
-            if isinstance(root.type, Object) and name in root.type.fields:
-                return self.member(root, name, "")
-        if name in self.scope.names:
-            return self._result(name, self.scope.names[name])
-        special = self._special(name)
-        if special is not None:
-            return special
-        if name in self.scope.functions:
-            self.fail("mapping.unknown-name", f"'{name}' is a function.", f"Call it: {name}(…).")
-        known = [n for root in self.roots if isinstance(root.type, Object) for n in root.type.fields]
-        known += [*self.scope.names, *(n for frame in self.locals for n in frame), "message"]
-        mend = did_you_mean(name, known)
-        raise self.failed(
-            "mapping.unknown-name",
-            f"There is no field or result '{name}'.",
-            f"{mend} Constant text needs quotes: \"'{name}'\".",
-        )
-
-    def _special(self, name: str) -> Value | None:
-        if name in _LITERALS:
-            return self.literal(_LITERALS[name])
-        if name == "message":
-            self.uses_environment = True
-            return Value(code="e.message", type=Message(), is_atom=True)
-        if name == "record":
-            return self.roots[0]
-        if name == "item" and len(self.roots) > 1:
-            return self.roots[-1]
-        if name == "parent" and len(self.roots) > 1:
-            return self.roots[-2]
-        return None
-
-    def _result(self, name: str, field: Field) -> Value:
-        code = f"n.get({name!r})" if field.nullable else f"n[{name!r}]"
-        return Value(
-            code=code,
-            type=field.type,
-            nullable=field.nullable,
-            personal=bool(field.personal) or has_personal(field.type),
-            references=field.references or "",
-            sources=(name,),
-        )
-
-    def member(self, base: Value, name: str, said: str) -> Value:
-        """``base.name``: a field of an object, anything of json, a part of the message."""
-        match base.type:
-            case Object(fields=fields):
-                return self._object_member(base, name, fields, said)
-            case Json():
-                made = self.strict([base], lambda x: f"_member({x}, {name!r})", Json(), nullable=True)
-                return _replace(made, sources=_deeper(base.sources, name))
-            case Message():
-                kind = _MESSAGE.get(name)
-                if kind is None:
-                    self.fail("mapping.unknown-field", f"A message has no '{name}'.", did_you_mean(name, _MESSAGE))
-                return Value(code=f"e.message[{name!r}]", type=kind, sources=(f"message.{name}",))
-            case Headers():
-                code = f"{base.code}.get({name.lower()!r})"
-                return Value(code=code, type=String(), nullable=True, sources=(f"message.headers.{name}",))
-            case Null():
-                return NULL
-            case List():
-                raise self.failed(
-                    "mapping.type",
-                    f"'{said}' is a list and has no field '{name}'.",
-                    f"Take it of every item with '[x.{name} for x in {said}]', or of one with 'first({said}).{name}'.",
-                )
-            case _:
-                mend = f"Call the function instead: {name}({said})." if name in self.scope.functions else ""
-                raise self.failed(
-                    "mapping.unknown-field", f"'{said}' is {shown(base.type)} and has no field '{name}'.", mend
-                )
-
-    def _object_member(self, base: Value, name: str, fields: dict[str, Field], said: str) -> Value:
-        field = fields.get(name)
-        if field is None:
-            owner = f"'{said}'" if said else "The record"
-            self.fail("mapping.unknown-field", f"{owner} has no field '{name}'.", did_you_mean(name, fields))
-        references = field.references or ""
-        if base is self.roots[0] and not references and (name,) == self.scope.key:
-            references = self.scope.entity
-        get = (lambda x: f"{x}.get({name!r})") if field.nullable else (lambda x: f"{x}[{name!r}]")
-        made = self.strict([base], get, field.type, nullable=field.nullable)
-        return _replace(
-            made,
-            personal=base.personal or bool(field.personal) or has_personal(field.type),
-            references=references,
-            sources=_deeper(base.sources, name) if base.sources else (name,),
-        )
-
-    def _subscript(self, node: ast.Subscript) -> Value:
-        base = self.compile(node.value)
-        said = self.says(node.value)
-        if isinstance(node.slice, ast.Slice):
-            return self._slice(base, node.slice, said)
-        index = self.compile(node.slice)
-        if isinstance(base.type, Object | Headers | Message):
-            if not isinstance(index.literal, str):
-                self.fail("mapping.type", f"'{said}[…]' needs the field's name as literal text.")
-            return self.member(base, index.literal, said)
-        if isinstance(base.type, Json):
-            return self.strict([base, index], lambda x, i: f"_item({x}, {i})", Json(), nullable=True)
-        if isinstance(base.type, List | String | Enum):
-            if not isinstance(index.type, Integer | Null):
-                self.fail(
-                    "mapping.type", f"The position in '{self.says(node)}' must be an integer, not {shown(index.type)}."
-                )
-            kind = base.type.item if isinstance(base.type, List) else String()
-            made = self.strict([base, index], lambda x, i: f"_at({x}, {i})", kind, nullable=True)
-            return _replace(made, sources=tuple(f"{s}[]" for s in base.sources) + index.sources)
-        if base.is_null:
-            return NULL
-        raise self.failed(
-            "mapping.type", f"'{said}' is {shown(base.type)}; only lists, text, objects and json have parts."
-        )
-
-    def _slice(self, base: Value, part: ast.Slice, said: str) -> Value:
-        if not isinstance(base.type, List | String | Enum):
-            self.fail("mapping.type", f"'{said}' is {shown(base.type)}; only lists and text can be sliced.")
-        if part.step is not None:
-            self.fail("mapping.not-allowed", "A slice with a step is not part of the language.")
-        bounds = []
-        for bound in (part.lower, part.upper):
-            value = self.literal(None) if bound is None else self.compile(bound)
-            if not isinstance(value.type, Integer | Null):
-                self.fail("mapping.type", f"The bounds of a slice must be integers, not {shown(value.type)}.")
-            bounds.append(value)
-        given = [b for b in bounds if not b.is_null]
-        places = iter(range(1, len(given) + 1))
-        shape = ":".join("" if b.is_null else "{" + str(next(places)) + "}" for b in bounds)
-        kind = base.type if isinstance(base.type, List) else String()
-        return self.strict([base, *given], lambda *codes: ("{0}[" + shape + "]").format(*codes), kind)
-
-
-NULL = Value(code="None", type=Null(), is_atom=True, literal=None)
-
-
-def _replace(value: Value, **changes: Any) -> Value:
-    facts = {name: getattr(value, name) for name in value.__struct_fields__}
-    if "literal" not in changes and "code" in changes:
-        facts["literal"] = value.literal
-    return Value(**(facts | changes))
-
-
-def replace(value: Value, **changes: Any) -> Value:
-    """The same value with some facts changed."""
-    return _replace(value, **changes)
-
-
-def merged(values: Iterable[Value]) -> dict[str, Any]:
-    """What a value inherits from what it is computed of: personal marks and sources."""
-    values = list(values)
-    return {
-        "personal": any(v.personal for v in values),
-        "sources": tuple(dict.fromkeys(s for v in values for s in v.sources)),
-    }
-
-
-def _deeper(sources: tuple[str, ...], name: str) -> tuple[str, ...]:
-    return (*sources[:-1], f"{sources[-1]}.{name}") if sources else (name,)
-
-
-def conversion_hint(have: Any, want: Any, said: str) -> str:
-    """How to convert, in the language's own words; empty when nothing fits."""
-    targets = {
-        "string": "text({0})",
-        "enum": "text({0})",
-        "decimal": "decimal({0})",
-        "integer": "integer(round({0}))" if isinstance(have, Decimal) else "integer({0})",
-        "float": "float_({0})",
-        "date": "date({0})" if shown(have) == "datetime" else 'date({0}, "%Y-%m-%d")',
-        "datetime": 'datetime({0}, zone="Europe/Berlin")',
-        "boolean": "boolean({0})",
-        "duration": "duration({0})",
-    }
-    if isinstance(want, List) and not isinstance(have, List) and meet(have, want.item) is not None:
-        return f"Make a list of it: [{said}]."
-    if isinstance(have, List) and not isinstance(want, List | Object):
-        return f"Take one item, for example first({said})."
-    if isinstance(have, List | Object):
-        return f"Take one of its fields: {said}.…" if isinstance(have, Object) else ""
-    if isinstance(want, Json):
-        return f"Convert it: text({said})."
-    template = targets.get(str(want.__struct_config__.tag))
-    return f"Convert it: {template.format(said)}." if template else ""

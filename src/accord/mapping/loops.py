@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from accord.mapping.check import Compiler, merged, replace
-from accord.mapping.value import Null, Value, outward, shown
+from accord.mapping.value import Null, Value, merged, outward, replace, shown
 from accord.record.types import Json, List
+
+if TYPE_CHECKING:
+    from accord.mapping.check import Compiler
+
 
 GENERATORS_MAX = 3
 NESTING_MAX = 5

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accord.errors import did_you_mean
-from accord.mapping.check import NULL, Compiler, conversion_hint, merged
-from accord.mapping.value import NUMBERS, ORDERED, TEXTS, Null, Value, meet, shown
+from accord.mapping.hints import conversion_hint
+from accord.mapping.value import NULL, NUMBERS, ORDERED, TEXTS, Null, Value, meet, merged, shown
 from accord.record.types import (
     Boolean,
     Date,
@@ -24,6 +24,10 @@ from accord.record.types import (
     Object,
     String,
 )
+
+if TYPE_CHECKING:
+    from accord.mapping.check import Compiler
+
 
 _SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%"}
 _EXACT = {"+": "_add", "-": "_sub", "*": "_mul", "/": "_div", "//": "_floor", "%": "_mod"}

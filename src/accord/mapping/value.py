@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal as PyDecimal
 from typing import Any, Final, TypeAlias
 
@@ -152,3 +153,23 @@ def _same(a: Field, b: Field) -> bool:
 def literal_code(value: Any) -> str | None:
     """Python source of a plain literal; None when it must be a constant of the generated module."""
     return None if isinstance(value, PyDecimal) else repr(value)
+
+
+NULL = Value(code="None", type=Null(), is_atom=True, literal=None)
+
+
+def replace(value: Value, **changes: Any) -> Value:
+    """The same value with some facts changed."""
+    facts = {name: getattr(value, name) for name in value.__struct_fields__}
+    if "literal" not in changes and "code" in changes:
+        facts["literal"] = value.literal
+    return Value(**(facts | changes))
+
+
+def merged(values: Iterable[Value]) -> dict[str, Any]:
+    """What a value inherits from what it is computed of: personal marks and sources."""
+    values = list(values)
+    return {
+        "personal": any(v.personal for v in values),
+        "sources": tuple(dict.fromkeys(s for v in values for s in v.sources)),
+    }

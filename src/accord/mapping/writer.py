@@ -8,12 +8,12 @@ import msgspec
 
 from accord.errors import NOWHERE, Place, did_you_mean
 from accord.mapping.assign import assign, constrain
-from accord.mapping.check import CheckFailed, Compiler, merged
+from accord.mapping.check import CheckFailed, Compiler
 from accord.mapping.emit import Code, Site
 from accord.mapping.expression import compile_into
 from accord.mapping.loops import as_list
 from accord.mapping.spec import Each, FieldSpec, Formula, Group
-from accord.mapping.value import Null, Value, outward, shown
+from accord.mapping.value import Null, Value, merged, outward, shown
 from accord.record.types import Field, Json, List, Object
 
 _ANYTHING = Field(type=Json(), nullable=True)

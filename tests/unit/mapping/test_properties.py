@@ -201,3 +201,38 @@ def test_decimals_pass_unchanged_through_decode_and_map(number):
     for raw in (f'{{"d": "{number}"}}', f'{{"d": {number:f}}}'):
         assert contract.decode(raw.encode())["d"] == number
     assert isinstance(contract.check({"d": number})["d"], Decimal)
+
+
+expected_fields = st.builds(
+    Field,
+    type=scalars
+    | st.sampled_from(
+        [
+            t.List(t.Decimal()),
+            t.List(t.String(), True),
+            t.List(
+                t.Object(
+                    {"sku": Field(type=t.String(), length_max=1), "price": Field(type=t.Decimal(), max=Decimal(7))}
+                )
+            ),
+            t.Object({"id": Field(type=t.Decimal())}),
+        ]
+    ),
+    nullable=st.booleans(),
+)
+
+
+@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(st.recursive(forms(LEAVES), combined, max_leaves=4), expected_fields)
+def test_a_value_for_a_field_satisfies_the_field(text, expected):
+    expression = compile_expression(text, SCOPE, Faults(), expected=expected)
+    if expression is None:
+        return
+    for record in (shapes.RECORD, shapes.EMPTY):
+        try:
+            value = expression.evaluate(record, {}, Environment(message=MESSAGE))
+        except RecordError:
+            continue
+        walker = Walker(is_wire=False, types_only=False)
+        walker.record({"x": expected}, {"x": value}, "", False)
+        assert not walker.problems, (text, expression.source)

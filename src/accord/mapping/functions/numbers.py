@@ -8,12 +8,12 @@ import math
 from decimal import Decimal
 from typing import Any
 
-from accord.mapping.check import NULL, Compiler, replace
+from accord.mapping.check import Compiler
 from accord.mapping.exact import EXACT, is_usable, read_decimal
 from accord.mapping.functions.signature import Function, Rejected, fits
 from accord.mapping.functions.signature import Pattern as _Pattern
 from accord.mapping.functions.table import builtin
-from accord.mapping.value import ORDERED, Value, shown
+from accord.mapping.value import NULL, ORDERED, Value, replace, shown
 from accord.record import types
 from accord.record.types import List
 

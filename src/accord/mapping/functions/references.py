@@ -6,10 +6,11 @@ import ast
 from typing import Any
 
 from accord.errors import did_you_mean
-from accord.mapping.check import Compiler, conversion_hint, replace
+from accord.mapping.check import Compiler
 from accord.mapping.functions.signature import Function
 from accord.mapping.functions.table import builtin
-from accord.mapping.value import TEXTS, Value, shown
+from accord.mapping.hints import conversion_hint
+from accord.mapping.value import TEXTS, Value, replace, shown
 from accord.record.types import Integer, String
 
 
