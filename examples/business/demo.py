@@ -72,7 +72,7 @@ def second_half(sandbox: Sandbox, orders: int) -> bool:
             _, system, fault, words = pending.pop(0)
             sandbox.fault(system, **fault)
             console.print(f"  [yellow]{now:4.1f} s[/yellow] {words}")
-        portion = min(max(1, orders // 40), orders - placed)
+        portion = min(max(1, orders // 55), orders - placed)
         if portion:
             sandbox.place_orders(portion)
             placed += portion

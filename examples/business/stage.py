@@ -21,6 +21,7 @@ from accord.sandbox.launcher import Sandbox
 HERE = Path(__file__).parent
 READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 60.0
+SHOP_TOPICS = 3  # that the flows listen to
 
 
 class Stage:
@@ -53,7 +54,7 @@ class Stage:
             self.register_with_carrier()
             self.start_accord()
             self.wait_until(
-                lambda: self.sandbox.counts("shop").get("webhooks", 0) > 0, "the shop knows where to send webhooks"
+                lambda: self.sandbox.counts("shop")["hooks"] == SHOP_TOPICS, "the shop knows where to send webhooks"
             )
         except BaseException:
             self.close()

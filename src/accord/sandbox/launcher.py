@@ -189,11 +189,13 @@ class Sandbox:
     # --- what a project needs
 
     def environment(self) -> dict[str, str]:
-        """Addresses and credentials as environment variables: SHOP_ADDRESS, SHOP_ACCESS_TOKEN, ACCOUNTING_URL, MAIL_PORT …"""
+        """Addresses and credentials as environment variables: SHOP_ADDRESS, ACCOUNTING_URL, MAIL_PORT …; credentials also as
+        a project's secrets: ``${secret:shop_access_token}`` is ACCORD_SECRET_SHOP_ACCESS_TOKEN."""
         found: dict[str, str] = {}
         for name, known in self.systems.items():
             found[f"{name}_address".upper()] = known.address
-            found |= {f"{name}_{key}".upper(): value for key, value in known.credentials.items()}
+            for key, value in known.credentials.items():
+                found[f"{name}_{key}".upper()] = found[f"ACCORD_SECRET_{name}_{key}".upper()] = value
             if known.database:
                 found["ACCOUNTING_URL"] = known.database
             if known.smtp:
