@@ -158,14 +158,18 @@ def _key(
 
 
 def _version(spec: FlowSpec, plan: Plan) -> str:
-    """16 hex digits over the flow's text and that of the mappings and entities it uses (not over where they stand)."""
+    """16 hex digits over the flow's text and that of the mappings, entities and look-up tables it uses (not over where they
+    stand, nor over tests and summaries)."""
     parts = plan.parts
-    used: list[Any] = [spec.node.plain()]
+    written = {key: node.plain() for key, node in spec.node.items() if key not in ("tests", "summary")}
+    used: list[Any] = [written, repr(spec.policy)]
     used += [_mapping_text(parts.mapping_specs[name]) for name in sorted(plan.mappings)]
     for name in sorted(plan.entities):
         entity = parts.entities[name]
         used.append([name, list(entity.key), repr(entity.fields), [rule.expression for rule in entity.rules]])
-    return hashlib.blake2b(encode_json(used), digest_size=8).hexdigest()
+    text = encode_json(used)
+    tables = {name: table.rows for name, table in parts.lookups.items() if name.encode() in text}
+    return hashlib.blake2b(text + encode_json(tables), digest_size=8).hexdigest()
 
 
 def _mapping_text(spec: MappingSpec) -> Any:

@@ -85,10 +85,13 @@ class Flow:
         return Finished(frame.record)
 
     def undo(self, message: Message, done: Mapping[str, Done]) -> Running:
-        """Runs the ``undo:`` steps of the effects in ``done`` (by path), last first. Asks only what they and the way there need."""
+        """Runs the ``undo:`` steps of the effects in ``done`` (by path), last first. Asks only what they and the way there need.
+
+        The generator raises StepRejected when an undo step is refused, or when the record cannot be had any more.
+        """
         run = Run(message, dict(done))
+        frame = yield from self._start(run)
         try:
-            frame = yield from self._start(run)
             yield from run_steps(self._steps, frame)
         except (StopFlow, GivenUp, StepRejected):
             pass  # here the message was given up: all effects before it have left their undo

@@ -55,10 +55,14 @@ class Trial:
             self.rejected = Rejected(error.step, first.code, first.reason, first.path)
         except _Stopped as stopped:
             self.finished = Finished(stopped=stopped.reason)
-        if self.rejected is None:
+        if self.rejected is None or not self._done:
             return
         self._is_undoing = True
-        self._drive(self.flow.undo(message, dict(self._done)))
+        try:
+            self._drive(self.flow.undo(message, dict(self._done)))
+        except StepRejected as error:
+            reason = f"{self.rejected.reason}; undo failed at {error.step}: {error.problem.reason}"
+            self.rejected = msgspec.structs.replace(self.rejected, reason=reason)
 
     def mark_seen(self, scope: str, id: str) -> None:
         self._seen.add((scope, id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from accord.record import Done
+from accord.record import Done, Reject
 
 
 def test_a_record_of_the_wrong_type_is_refused_at_the_start(flow_of, message, drive):
@@ -66,6 +66,8 @@ def test_the_version_follows_the_declaration_and_what_it_uses(build):
     first, _ = build(text)
     again, _ = build("\n\n" + text)
     assert first.version == again.version
+    told, _ = build("summary: the same\n" + text)
+    assert told.version == first.version
     changed, _ = build(text.replace("orders/create}", "orders/create}\nkey: total"))
     assert changed.version != first.version
     from_mapping, faults = build(
@@ -179,3 +181,27 @@ def test_steps_inside_inherit_the_policy_of_the_step_around_them(flow_of, messag
     driven = drive(flow.run(message()))
     policies = [c.commands[0].policy for c in driven.commands]
     assert [(p.attempts, p.then) for p in policies] == [(3, "continue"), (3, "dead-letter")]
+
+
+def test_undo_of_a_split_whose_item_was_refused_undoes_the_other_items_too(flow_of, message, drive):
+    flow = flow_of(
+        "  - split: lines\n    steps:\n"
+        "      - call: store.decrease\n        with: {sku: sku, by: quantity}\n        as: stock\n"
+        "        undo: {call: store.increase, with: {sku: sku, by: quantity}}\n"
+        "      - set: {share: 'integer(require(parent.note))'}\n"
+    )
+    done = {f"0.split[{i}].0.call": Done({"left": 1}) for i in range(2)}
+    assert drive(flow.run(message()), done).rejected.step == "0.split[0].1.set"
+    assert drive(flow.undo(message(), done)).paths == ["undo/0.split[1].0.call", "undo/0.split[0].0.call"]
+
+
+def test_an_undo_that_is_refused_says_so(flow_of, message, drive):
+    flow = flow_of(
+        "  - call: store.decrease\n    with: {sku: '\"A\"', by: 1}\n"
+        "    undo: {call: store.increase, with: {sku: '\"A\"', by: 1}}\n"
+    )
+    done = {"0.call": Done({"left": 1})}
+    refused = drive(flow.undo(message(), done), {"undo/0.call": Reject("no such sku")}).rejected
+    assert (refused.step, refused.problem.reason) == ("undo/0.call", "no such sku")
+    gone = drive(flow.undo(message(headers={"accord-fetch": "7"}), done), {"start.fetch": Reject("gone")}).rejected
+    assert gone.step == "start.fetch"

@@ -64,6 +64,11 @@ PASSING = f"""
     expect:
       rejects: {{step: 3.write, reason: period closed, path: day}}
       undone: [{{to: store.increase, with: {{sku: A, by: 9}}}}]
+  - name: an undo that fails is told
+    given: {ORDER}
+    topic: orders/create
+    answers: {{stock: {{left: 9}}, 3.write: {{reject: closed}}, undo/2.call: {{reject: locked}}}}
+    expect: {{rejects: {{step: 3.write, reason: "closed; undo failed at undo/2.call: locked"}}, undone: []}}
   - name: failing as often as the policy tries gives up
     given: {ORDER}
     topic: orders/create
@@ -75,7 +80,7 @@ PASSING = f"""
 def test_declared_tests_pass(build):
     found = results(build, PASSING)
     assert [(r.name, [str(d) for d in r.differences], r.problem) for r in found if not r.is_passed] == []
-    assert len(found) == 5
+    assert len(found) == 6
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,11 @@ def test_a_connector_that_cannot_be_imported_is_a_fault_of_the_system(folder, mo
 
 def test_a_project_built_in_python_is_the_same(folder):
     built = Project.build(
-        {"name": "acme", "defaults": {"on_error": {"attempts": 3}}, "lookups": {"units": {"pc": "piece"}}},
+        {
+            "name": "acme",
+            "defaults": {"on_error": {"attempts": 3}},
+            "lookups": {"units": {"pc": "piece", "kg": "kilogram"}},
+        },
         systems=[
             {
                 "system": "erp",

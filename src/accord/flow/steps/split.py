@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from accord.flow.commands import All, Command, Resolve
-from accord.flow.running import Asking, Frame, GivenUp, Step, StopFlow, evaluate, run_steps
+from accord.flow.running import Asking, Frame, GivenUp, Step, StepRejected, StopFlow, evaluate, run_steps
 from accord.flow.step import RunStep, State, StepContext, StepKind, object_field
 from accord.record import Field
 from accord.record.types import List, Object
@@ -83,6 +83,10 @@ def run_together(frames: list[Frame], steps: tuple[Step, ...], parallel: int) ->
                 is_kept[index] = False
             except GivenUp:
                 is_given_up = True
+            except StepRejected:
+                if frames[index].run.done is None:
+                    raise
+                is_given_up = True  # undo mode: the other items' effects happened before this one was refused
         runs = going
         answers = yield from ask_together(commands, parallel)
     if is_given_up:
