@@ -408,6 +408,27 @@ def test_webhooks_are_signed_and_repeated_with_the_same_ids(tmp_path: Path, rece
             assert refused[name] == headers[name]
 
 
+def test_a_killed_shop_still_delivers_what_it_took(tmp_path: Path) -> None:
+    receiver = Receiver(refusals=40)
+    try:
+        with Sandbox(tmp_path, ["shop"], settings={"shop": OPEN}) as sandbox:
+            connect(sandbox)
+            shopify.Webhook.create({"topic": "orders/create", "address": receiver.address})
+            shopify.ShopifyResource.clear_session()
+            taken = set()
+            for _ in range(3):
+                taken |= {order["id"] for order in sandbox.place_orders(30)}
+                sandbox.kill("shop")
+                sandbox.restart("shop")
+            delivered = set()
+            while delivered != taken:
+                _, body = receiver.accepted.get(timeout=WITHIN_S)
+                delivered.add(json.loads(body)["id"])
+            assert sandbox.counts("shop")["orders"] == len(taken) == 90
+    finally:
+        receiver.close()
+
+
 # --- what Shopify publishes (downloaded by npm, not part of this project)
 
 

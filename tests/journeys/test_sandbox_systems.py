@@ -290,6 +290,8 @@ def test_mail_is_kept_found_and_refused_as_told(tmp_path: Path) -> None:
         with smtplib.SMTP(host, int(port), timeout=10) as client:
             client.login(known["username"], known["password"])
             client.send_message(message)
+        with smtplib.SMTP(host, int(port), timeout=10) as client, pytest.raises(smtplib.SMTPAuthenticationError):
+            client.login(known["username"], "wrong")
         url = f"{sandbox.address('mail')}/messages"
         for params in ({"to": "ZOË@customers.example"}, {"message_id": "<effect-1@accord.example>"}):
             (kept,) = requests.get(url, params=params, timeout=10).json()["messages"]

@@ -167,8 +167,9 @@ class System:
         """Called after every change of the board."""
 
     def _reset(self, request: Request) -> Response:
-        self.store.wipe()
-        self.seed_again()
+        with self.store.transaction():
+            self.store.wipe()
+            self.seed_again()
         return json_response({"counts": self.counts()})
 
     def seed_again(self) -> None:

@@ -25,6 +25,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS hooks (
   id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, url TEXT NOT NULL, secret TEXT NOT NULL,
   created_at TEXT NOT NULL, updated_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS hooks_topic ON hooks (topic);
 CREATE TABLE IF NOT EXISTS deliveries (
   id INTEGER PRIMARY KEY AUTOINCREMENT, hook INTEGER NOT NULL, topic TEXT NOT NULL, event_id TEXT NOT NULL,
   webhook_id TEXT NOT NULL, body BLOB NOT NULL, triggered_at TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
@@ -72,6 +73,10 @@ class Webhooks:
                 (topic, url, secret, now, now),
             )
             return int(row.lastrowid or 0)
+
+    def is_wanted(self, topic: str) -> bool:
+        """Whether anyone is registered for the topic: saves making a body nobody gets."""
+        return self.store.one("SELECT 1 FROM hooks WHERE topic = ? LIMIT 1", topic) is not None
 
     def emit(self, topic: str, body: bytes) -> None:
         """Writes one delivery for every receiver of the topic; call inside the transaction of the change itself."""

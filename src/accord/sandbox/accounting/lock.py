@@ -41,6 +41,11 @@ class FileLock:
                 await asyncio.sleep(TRY_EVERY_S)
         self._held = connection
 
+    @property
+    def reader(self) -> Connection | None:
+        """None: readers pass the lock of a WAL file."""
+        return None
+
     async def release(self) -> None:
         if self._held is not None:
             self._held.rollback()
@@ -63,6 +68,11 @@ class TableLock:
         connection = self.engine.connect()
         connection.execute(text(f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE"))
         return connection
+
+    @property
+    def reader(self) -> Connection | None:
+        """The only connection that can read while the tables are locked; None when they are not."""
+        return self._held
 
     async def release(self) -> None:
         if self._held is not None:

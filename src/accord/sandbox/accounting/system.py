@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import html
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, MetaData, create_engine, event, func, insert, select
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, func, insert, select
 
 from accord.sandbox.accounting.lock import BREATH_S, FileLock, TableLock
 from accord.sandbox.accounting.tables import CUSTOMERS, INVOICES, METADATA, TABLES
 from accord.sandbox.catalogue import buyer
-from accord.sandbox.http_server import Request, Response, html_response
+from accord.sandbox.http_server import Refusal, Request, Response, html_response
 from accord.sandbox.system import Config, System
 
 CUSTOMERS_SEEDED = 25
@@ -59,21 +59,30 @@ class Accounting(System):
             ]
             connection.execute(insert(CUSTOMERS), rows)
 
-    def counts(self) -> dict[str, int]:
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that reads even while our own lock is held: waiting for it here would stop the process for ever."""
+        if self.lock.reader is not None:
+            yield self.lock.reader
+            return
         with self.engine.connect() as connection:
+            yield connection
+
+    def counts(self) -> dict[str, int]:
+        with self.reading() as connection:
             return {n: connection.execute(select(func.count()).select_from(t)).scalar_one() for n, t in TABLES.items()}
 
     def read_state(self, kind: str, after: str, limit: int) -> tuple[list[dict[str, Any]], str]:
         table = TABLES[kind]
         query = select(table).where(table.c.id > int(after or 0)).order_by(table.c.id).limit(limit)
-        with self.engine.connect() as connection:
+        with self.reading() as connection:
             rows = [{k: _plain(v) for k, v in row._mapping.items()} for row in connection.execute(query)]
         return rows, str(rows[-1]["id"]) if len(rows) == limit else ""
 
     def page(self, request: Request) -> Response:
         columns = ("number", "reference", "customer", "issued_on", "currency", "total", "status")
         query = select(*(INVOICES.c[c] for c in columns)).order_by(INVOICES.c.id.desc()).limit(PAGE_INVOICES)
-        with self.engine.connect() as connection:
+        with self.reading() as connection:
             rows = connection.execute(query).all()
             total = connection.execute(select(func.count()).select_from(INVOICES)).scalar_one()
         head = "".join(f"<th>{c.replace('_', ' ')}</th>" for c in columns)
@@ -87,6 +96,11 @@ class Accounting(System):
         )
 
     # --- faults
+
+    def seed_again(self) -> None:
+        if self.faults.is_on("down") or self.faults.is_on("slow_s"):
+            raise Refusal(409, "locked", "The database is locked by a fault; clear it before a reset.")
+        super().seed_again()
 
     async def apply_down(self, is_down: bool) -> None:
         await self.server.open_listener()  # the page stays: only the database can be down

@@ -175,9 +175,9 @@ class Shipping(RestSystem):
                 self._emit(f"shipment.{following}", shipment)
 
     def _emit(self, topic: str, shipment: dict[str, Any]) -> None:
-        self.webhooks.emit(
-            topic, msgspec.json.encode({"topic": topic, "occurred_at": now_text(), "shipment": shipment})
-        )
+        if self.webhooks.is_wanted(topic):
+            event = {"topic": topic, "occurred_at": now_text(), "shipment": shipment}
+            self.webhooks.emit(topic, msgspec.json.encode(event))
 
     # --- webhooks
 

@@ -72,8 +72,10 @@ class ShopData:
         row = self.store.one(f"SELECT body FROM {table} WHERE id = ?", number)  # noqa: S608 - a table of ours
         return msgspec.json.decode(row[0]) if row else None
 
-    def emit(self, topic: str, body: bytes) -> None:
-        self.webhooks.emit(topic, body)
+    def emit(self, topic: str, document: Document) -> None:
+        """Writes the webhooks of a change; call inside its transaction."""
+        if self.webhooks.is_wanted(topic):
+            self.webhooks.emit(topic, msgspec.json.encode(document))
 
     # --- products
 
@@ -126,7 +128,7 @@ class ShopData:
                 now if is_new else self.store.all("SELECT created_at FROM products WHERE id = ?", product["id"])[0][0]
             )
             db.execute(sql, (product["id"], product["handle"], created, now, body))
-            self.emit("products/create" if is_new else "products/update", body)
+            self.emit("products/create" if is_new else "products/update", product)
         return product
 
     def _bare_product(self, now: str) -> Document:
@@ -202,7 +204,7 @@ class ShopData:
             db.execute("DELETE FROM levels WHERE variant IN (SELECT id FROM variants WHERE product = ?)", (number,))
             db.execute("DELETE FROM variants WHERE product = ?", (number,))
             db.execute("DELETE FROM products WHERE id = ?", (number,))
-            self.emit("products/delete", msgspec.json.encode({"id": number}))
+            self.emit("products/delete", {"id": number})
         return True
 
     def variant(self, number: int) -> tuple[Document, Document] | None:
@@ -232,7 +234,7 @@ class ShopData:
             if db.execute(sql, (available, committed, now, item)).rowcount == 0:
                 raise Invalid("inventory_item_id", "is not an inventory item of this shop", "INVALID_INVENTORY_ITEM")
             level = self.level(item) or {}
-            self.emit("inventory_levels/update", msgspec.json.encode(rest_level(level)))
+            self.emit("inventory_levels/update", rest_level(level))
         return level
 
     # --- customers
@@ -271,7 +273,7 @@ class ShopData:
             )
             row = (customer["id"], _lower(customer["email"]), customer["phone"], created, now, body)
             db.execute("INSERT OR REPLACE INTO customers VALUES (?, ?, ?, ?, ?, ?)", row)
-            self.emit("customers/create" if is_new else "customers/update", body)
+            self.emit("customers/create" if is_new else "customers/update", customer)
         return customer
 
     def _bare_customer(self, now: str) -> Document:
@@ -311,7 +313,7 @@ class ShopData:
             if self.store.number("SELECT count(*) FROM orders WHERE customer = ?", number):
                 raise Invalid("id", "belongs to a customer who has orders")
             db.execute("DELETE FROM customers WHERE id = ?", (number,))
-            self.emit("customers/delete", msgspec.json.encode({"id": number}))
+            self.emit("customers/delete", {"id": number})
         return True
 
     # --- orders
@@ -327,9 +329,9 @@ class ShopData:
                 for line in draft.lines:
                     self._commit_stock(line.variant, line.quantity)
             self._write(order, now)
-            self.emit("orders/create", msgspec.json.encode(order))
+            self.emit("orders/create", order)
             if order["financial_status"] == "paid":
-                self.emit("orders/paid", msgspec.json.encode(order))
+                self.emit("orders/paid", order)
         return order
 
     def _commit_stock(self, variant: Document | None, quantity: int) -> None:
@@ -346,9 +348,8 @@ class ShopData:
             now = now_utc()
             order["updated_at"] = zoned(now)
             self._write(order, now)
-            body = msgspec.json.encode(order)
             for topic in ("orders/updated", *topics):
-                self.emit(topic, body)
+                self.emit(topic, order)
         return order
 
     def _write(self, order: Document, now: str) -> None:
@@ -409,7 +410,7 @@ class ShopData:
             order["fulfillments"].append(fulfillment)
             self.store.db.execute("INSERT INTO fulfillments VALUES (?, ?)", (fulfillment["id"], order["id"]))
             self.save_order(order, "orders/fulfilled" if is_whole else "orders/partially_fulfilled")
-            self.emit("fulfillments/create", msgspec.json.encode(fulfillment))
+            self.emit("fulfillments/create", fulfillment)
         return fulfillment
 
     def _release(self, line: Document, count: int) -> None:

@@ -181,7 +181,7 @@ class Rest:
             else:
                 with self.store.transaction() as db:
                     db.execute("DELETE FROM orders WHERE id = ?", (found["id"],))
-                    self.data.emit("orders/delete", msgspec.json.encode({"id": found["id"]}))
+                    self.data.emit("orders/delete", {"id": found["id"]})
             return json_response({})
 
         return delete
