@@ -90,7 +90,8 @@ def assemble(
     )
     if chosen is None:
         return None
-    systems = read_systems(sources.systems, chosen.spec, chosen.resolver, Connectors(connectors), faults)
+    kinds = Connectors(connectors)
+    systems = read_systems(sources.systems, chosen.spec, chosen.resolver, kinds, faults, folder=sources.folder)
     functions = _functions(sources, faults)
     tables = (sources.project and sources.project.get("lookups")) or file.lookups
     lookups = read_lookups(read_lookup_files(tables, sources.folder, faults), faults)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -14,6 +15,7 @@ from accord.record import Entity
 from accord.sdk.connector import ConnectorKind, RateLimit
 from accord.settings.decode import decode
 from accord.settings.entities import read_entity
+from accord.settings.manifest import with_manifest
 from accord.settings.node import Node
 from accord.settings.project_file import EnvironmentSpec, RateLimitSpec
 from accord.settings.references import Resolver
@@ -36,9 +38,16 @@ class Systems:
 
 
 def read_systems(
-    nodes: tuple[Node, ...], spec: EnvironmentSpec, resolver: Resolver, connectors: Connectors, faults: Faults
+    nodes: tuple[Node, ...],
+    spec: EnvironmentSpec,
+    resolver: Resolver,
+    connectors: Connectors,
+    faults: Faults,
+    *,
+    folder: Path | None = None,
 ) -> Systems:
-    """Declares every system; a system with faults is left out and named in ``broken``."""
+    """Declares every system; a system with faults is left out and named in ``broken``. ``folder``: where manifests of their
+    own are found."""
     systems = Systems()
     places: dict[str, Place] = {}
     for node in nodes:
@@ -52,6 +61,7 @@ def read_systems(
             continue
         places[file.system] = node.place_of("system")
         before = len(faults.errors)
+        file = _with_manifest(file, connectors, folder, faults)
         system = _declare(in_environment(file, spec), node, resolver, connectors, systems, faults)
         if system is None or len(faults.errors) > before:
             systems.broken.add(file.system)
@@ -63,6 +73,15 @@ def read_systems(
             what = f"The environment changes a system '{name}', and there is none."
             faults.add("project.unknown-system", spec.systems[name].place, what, did_you_mean(name, places))
     return systems
+
+
+def _with_manifest(file: SystemFile, connectors: Connectors, folder: Path | None, faults: Faults) -> SystemFile:
+    """The system with the manifest its settings name, for connectors whose settings know that key."""
+    if folder is None or file.settings.get("manifest") is None:
+        return file
+    kind = connectors.find(file.connector, file.place, Faults())
+    takes_one = kind is not None and "manifest" in kind.settings.__struct_fields__
+    return with_manifest(file, folder, faults) if takes_one else file
 
 
 def _note_broken(node: Node, systems: Systems) -> None:
