@@ -106,6 +106,17 @@ class Plan:
         self.columns = columns
         self.children = children
         self.has_unique_key = keys_unique
+        if isinstance(columns.table, sa.Table):
+            names = [columns.names[key] for key in entity.key]
+            self.insert = columns.table.insert().inline()
+            # SET takes the columns that the parameters name; "w " cannot be a column's name in them
+            is_row = (columns.table.c[name] == sa.bindparam(f"w {name}") for name in names)
+            self.update = columns.table.update().where(*is_row)
+
+    def key_parameters(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of ``update`` that say which row."""
+        columns = self.columns
+        return {f"w {columns.names[key]}": columns.encode_one(key, record[key]) for key in self.entity.key}
 
     @property
     def table(self) -> sa.Table:

@@ -76,6 +76,8 @@ def _fast(
 ) -> list[One]:
     if mode is WriteMode.CREATE and len(items) > 1 and not plan.children and _is_bulk(connection, plan, items):
         added = _create_many(connection, plan, items)
+    elif mode is WriteMode.UPSERT and len(items) > 1 and len(plan.entity.key) == 1 and not plan.children:
+        added = _upsert_many(connection, plan, items)
     else:
         # one order of rows for everyone: transactions that touch the same rows queue instead of deadlocking
         order = sorted(range(len(items)), key=lambda i: [str(items[i].record.get(key)) for key in plan.entity.key])
@@ -143,12 +145,39 @@ def _is_bulk(connection: sa.Connection, plan: Plan, items: Sequence[WriteItem]) 
 def _create_many(connection: sa.Connection, plan: Plan, items: Sequence[WriteItem]) -> list[dict[str, Any]]:
     rows = [plan.columns.encode(item.record) for item in items]
     missing = _unknown_keys(plan, items[0].record)
-    insert = plan.table.insert().inline()
     if not missing:
-        connection.execute(insert, rows)
+        connection.execute(plan.insert, rows)
         return [{} for _ in rows]
     returning = plan.table.insert().returning(*(plan.columns.column(f) for f in missing), sort_by_parameter_order=True)
     return [_decoded(plan, missing, row) for row in connection.execute(returning, rows)]
+
+
+def _upsert_many(connection: sa.Connection, plan: Plan, items: Sequence[WriteItem]) -> list[dict[str, Any]]:
+    """Looks which rows are there, changes those and inserts the others, each in as few statements as there are shapes of rows.
+
+    A row that comes or goes meanwhile, a key twice in the batch or a key the database compares otherwise: the careful way.
+    """
+    key = plan.entity.key[0]
+    if any(item.record.get(key) is None for item in items):
+        raise _Careful
+    column, name = plan.columns.column(key), plan.columns.names[key]
+    rows = sorted((plan.columns.encode(item.record) for item in items), key=lambda row: str(row[name]))
+    there = set(connection.scalars(sa.select(column).where(column.in_([row[name] for row in rows]))))
+    updates: dict[frozenset[str], list[dict[str, Any]]] = {}
+    inserts: dict[frozenset[str], list[dict[str, Any]]] = {}
+    for row in rows:
+        if row[name] in there:
+            changed = {column: value for column, value in row.items() if column != name}
+            if changed:
+                updates.setdefault(frozenset(changed), []).append({**changed, f"w {name}": row[name]})
+        else:
+            inserts.setdefault(frozenset(row), []).append(row)
+    for some in updates.values():
+        if connection.execute(plan.update, some).rowcount != len(some):
+            raise _Careful
+    for some in inserts.values():
+        connection.execute(plan.insert, some)
+    return [{} for _ in items]
 
 
 def _unknown_keys(plan: Plan, record: Mapping[str, Any]) -> list[str]:
@@ -187,7 +216,7 @@ def _create(connection: sa.Connection, plan: Plan, record: Mapping[str, Any]) ->
         insert = plan.table.insert().returning(*(plan.columns.column(field) for field in missing))
         added = _decoded(plan, missing, connection.execute(insert, row).one())
     else:
-        connection.execute(plan.table.insert().inline(), row)
+        connection.execute(plan.insert, row)
     _replace_children(connection, plan, {**record, **added}, is_new=True)
     return added
 
@@ -199,7 +228,7 @@ def _is_row(plan: Plan, record: Mapping[str, Any]) -> sa.ColumnElement[bool]:
 def _update(connection: sa.Connection, plan: Plan, record: Mapping[str, Any]) -> bool:
     changed = plan.columns.encode({name: value for name, value in record.items() if name not in plan.entity.key})
     if changed:
-        return connection.execute(plan.table.update().where(_is_row(plan, record)).values(changed)).rowcount > 0
+        return connection.execute(plan.update, {**changed, **plan.key_parameters(record)}).rowcount > 0
     found = sa.select(sa.literal(1)).select_from(plan.table).where(_is_row(plan, record))
     return connection.execute(found).first() is not None
 
