@@ -47,7 +47,7 @@ class FlowQueue:
         self._open = 0  # open messages of this flow, in memory and on disk
         self._scan_seq = 0
         self._is_direct = False
-        self._is_stopped = False
+        self._is_stopped = True  # until start: commands on the journal alone must not run what they accept
         self._pump_scheduled = False
 
     @property
@@ -66,6 +66,7 @@ class FlowQueue:
         """``open_count``: open messages found in the journal."""
         self._open = open_count
         self._is_direct = open_count == 0
+        self._is_stopped = False
         self._schedule_pump()
 
     def accepted(self, leases: Sequence[Lease]) -> None:

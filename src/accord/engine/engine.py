@@ -94,6 +94,7 @@ class Engine:
         self._web: WebServer | None = None
         self._is_ready = False
         self._is_open = False
+        self._is_told = False  # the state file says where this engine is
 
     async def start(self) -> None:
         """Raises JournalError, ConnectorError, OSError (address taken); what was opened is closed again."""
@@ -161,7 +162,9 @@ class Engine:
         if self._is_open:
             self._is_open = False
             await self.journal.close()
-        (self.settings.state_folder / STATE_FILE).unlink(missing_ok=True)
+        if self._is_told:  # else it may be another engine's, which has kept this one from starting
+            self._is_told = False
+            (self.settings.state_folder / STATE_FILE).unlink(missing_ok=True)
         if self.address:
             self.address = ""
             self.observer.emit(EngineStopped(open_messages=open_messages))
@@ -241,6 +244,7 @@ class Engine:
         path = self.settings.state_folder / STATE_FILE
         path.touch(mode=0o600)
         path.write_bytes(state)
+        self._is_told = True
         address = self.settings.public_address
         if address:
             for name, system in self.project.systems.items():
