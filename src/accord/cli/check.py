@@ -7,21 +7,22 @@ from pathlib import Path
 
 import click
 
+from accord.cli.main import counted
 from accord.cli.options import json_option, project_options
+from accord.cli.output import show_json, show_table
 
 
 @click.command("check")
 @project_options
 @json_option
-@click.option("--no-secrets", is_flag=True, help="Do not need the secrets' values (in CI).")
+@click.option("--no-secrets", is_flag=True, help="Secrets and environment variables need not be there (in CI).")
 def command(folder: Path, environment: str, as_json: bool, no_secrets: bool) -> None:
-    """Check all files: unknown names, wrong types, missing conversions. Shows every fault with file and line, and then the
-    guarantee of each step that changes something outside."""
-    from rich.console import Console
-    from rich.table import Table
+    """Check all files: unknown names, wrong types, missing conversions.
 
+    Shows every fault with file and line, and then the guarantee of each step that changes something outside. Exit code 1 when
+    there is a fault; warnings alone are none.
+    """
     from accord.project import check_project
-    from accord.sdk.http import encode_json
 
     project, faults = check_project(folder, environment, resolve_secrets=not no_secrets)
     effects = [(flow.name, effect) for flow in (project.flows.values() if project else ()) for effect in flow.effects]
@@ -30,18 +31,31 @@ def command(folder: Path, environment: str, as_json: bool, no_secrets: bool) -> 
             {"flow": flow, "path": e.path, "target": e.target, "mode": e.mode, "guarantee": e.guarantee}
             for flow, e in effects
         ]
-        click.echo(encode_json({"faults": faults.found, "effects": shown}))
+        show_json({"faults": faults.found, "effects": shown})
         sys.exit(1 if faults.errors else 0)
-    for fault in sorted(faults.found, key=lambda f: f.place):
-        click.echo(f"{'warning: ' if fault.severity == 'warning' else ''}{fault}")
+    for line in dict.fromkeys(_line(fault.severity, str(fault)) for fault in sorted(faults.found, key=_order)):
+        click.echo(line)
+    warnings = counted(len(faults.found) - len(faults.errors), "warning")
     if project is None or faults.errors:
-        click.echo(f"{len(faults.errors)} faults")
+        click.echo(f"{counted(len(faults.errors), 'fault')}, {warnings}")
         sys.exit(1)
-    table = Table("flow", "step", "target", "mode", "guarantee", title=f"{project.name}: the guarantee of every effect")
-    for flow, effect in effects:
-        colour = "green" if effect.is_exactly_once else "yellow"
-        table.add_row(flow, effect.path, effect.target, effect.mode, f"[{colour}]{effect.guarantee}[/{colour}]")
-    Console().print(table)
-    click.echo(
-        f"no faults: {len(project.systems)} systems, {len(project.mappings)} mappings, {len(project.flows)} flows"
+    show_table(
+        ("flow", "step", "target", "mode", "guarantee"),
+        [(flow, effect.path, effect.target, effect.mode, effect.guarantee) for flow, effect in effects],
+        title=f"{project.name}: the guarantee of every effect",
+        styles=["" if effect.is_exactly_once else "yellow" for _flow, effect in effects],
     )
+    parts = (
+        counted(len(project.systems), "system"),
+        counted(len(project.mappings), "mapping"),
+        counted(len(project.flows), "flow"),
+    )
+    click.echo(f"no faults, {warnings}: {', '.join(parts)}")
+
+
+def _order(fault: object) -> tuple[object, ...]:
+    return fault.place, fault.code, fault.what  # type: ignore[attr-defined]
+
+
+def _line(severity: str, text: str) -> str:
+    return f"warning: {text}" if severity == "warning" else text

@@ -8,8 +8,12 @@ from typing import Any
 import click
 
 from accord.cli.operator import Operator
-from accord.cli.options import json_option, project_options
+from accord.cli.options import json_option, limit_options, project_options
+from accord.cli.output import show_json, show_table
 from accord.errors import AccordError
+
+COLUMNS = ("seq", "flow", "key", "step", "code", "field", "reason")
+PAGE = 1000
 
 
 @click.group("dead", context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,31 +25,17 @@ def command() -> None:
 @project_options
 @json_option
 @click.option("--flow", default="", help="Only of this flow.")
-@click.option("--after", "after_seq", default=0, help="Only with a greater sequence number.")
-@click.option("--limit", default=50, show_default=True)
+@limit_options
 def list_(folder: Path, environment: str, as_json: bool, flow: str, after_seq: int, limit: int) -> None:
     """List dead letters, oldest first."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from accord.sdk.http import encode_json
-
     letters = Operator(folder, environment).dead_letters(flow, after_seq, limit)
     if as_json:
-        click.echo(encode_json(letters))
+        show_json(letters)
         return
-    table = Table("seq", "flow", "key", "step", "code", "field", "reason")
-    for letter in letters:
-        table.add_row(
-            str(letter["seq"]),
-            letter["flow"],
-            letter["key"],
-            letter["step"],
-            letter["code"],
-            letter["path"],
-            letter["reason"],
-        )
-    Console().print(table)
+    names = ("seq", "flow", "key", "step", "code", "path", "reason")
+    show_table(COLUMNS, [[letter[name] for name in names] for letter in letters], right=("seq",))
+    if len(letters) == limit:
+        click.echo(f"there may be more: --after {letters[-1]['seq']}")
 
 
 @command.command("show")
@@ -54,20 +44,53 @@ def list_(folder: Path, environment: str, as_json: bool, flow: str, after_seq: i
 @click.option("--reveal", is_flag=True, help="Print the payload as it came, personal data included (to mend it).")
 def show(folder: Path, environment: str, seq: int, reveal: bool) -> None:
     """Show one dead letter: where it stopped, why, and its record (personal data masked)."""
+    import msgspec
+
     from accord.sdk.http import encode_json
 
     letter = _one(Operator(folder, environment), seq, with_payload=reveal)
     if reveal:
         click.echo(letter["payload"])
         return
-    click.echo(encode_json({name: value for name, value in letter.items() if name != "payload"}))
+    shown = encode_json({name: value for name, value in letter.items() if name != "payload"})
+    click.echo(msgspec.json.format(shown, indent=2))
+
+
+@command.command("edit")
+@project_options
+@click.argument("seq", type=int)
+@click.option("--from-start", is_flag=True, help="Forget which steps are done when it is replayed.")
+def edit(folder: Path, environment: str, seq: int, from_start: bool) -> None:
+    """Mend one dead letter in your editor ($VISUAL or $EDITOR): the record is checked against its contract and replayed.
+
+    The editor shows the record as it came, personal data included. Leaving without a change replays nothing.
+    """
+    operator = Operator(folder, environment)
+    letter = _one(operator, seq, with_payload=True)
+    text = _pretty(letter["payload"])
+    check = _checker(folder, environment, letter["source"])
+    while True:
+        edited = click.edit(text, extension=".json", require_save=True)
+        if edited is None or edited.strip() == text.strip() == _pretty(letter["payload"]).strip():
+            click.echo("nothing was changed, nothing is replayed")
+            return
+        text = edited
+        problems = check(text.encode())
+        for problem in problems:
+            click.echo(problem, err=True)
+        if not problems or not click.confirm("Edit it again?", default=True, err=True):
+            break
+    if problems:
+        raise AccordError("The record does not satisfy its contract, so it was not replayed.", code="record.rejected")
+    operator.replay(seq, text.encode(), from_start=from_start)
+    click.echo("1 replayed")
 
 
 @command.command("replay")
 @project_options
 @click.argument("seqs", type=int, nargs=-1)
 @click.option("--all", "all_", is_flag=True, help="All dead letters (of --flow).")
-@click.option("--flow", default="")
+@click.option("--flow", default="", help="With --all: only of this flow.")
 @click.option(
     "--body",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -80,14 +103,15 @@ def replay(
     folder: Path, environment: str, seqs: tuple[int, ...], all_: bool, flow: str, body: Path | None, from_start: bool
 ) -> None:
     """Put dead letters back on their way, from the step where they stopped, in order."""
-    operator = Operator(folder, environment)
     if body is not None and len(seqs) != 1:
         raise click.UsageError("--body mends exactly one letter.")
-    if not seqs and not all_:
+    if bool(seqs) == all_:
         raise click.UsageError("Name the letters, or give --all.")
+    operator = Operator(folder, environment)
+    mended = body.read_bytes() if body else None
     chosen = list(seqs) or [letter["seq"] for letter in _every(operator, flow)]
     for seq in chosen:
-        operator.replay(seq, body.read_bytes() if body else None, from_start=from_start)
+        operator.replay(seq, mended, from_start=from_start)
     click.echo(f"{len(chosen)} replayed")
 
 
@@ -105,7 +129,7 @@ def discard(folder: Path, environment: str, seqs: tuple[int, ...], reason: str) 
 
 def _every(operator: Operator, flow: str) -> list[dict[str, Any]]:
     letters: list[dict[str, Any]] = []
-    while page := operator.dead_letters(flow, letters[-1]["seq"] if letters else 0, 1000):
+    while page := operator.dead_letters(flow, letters[-1]["seq"] if letters else 0, PAGE):
         letters.extend(page)
     return letters
 
@@ -113,7 +137,42 @@ def _every(operator: Operator, flow: str) -> list[dict[str, Any]]:
 def _one(operator: Operator, seq: int, *, with_payload: bool) -> dict[str, Any]:
     letters = operator.dead_letters(after_seq=seq - 1, limit=1, with_payload=with_payload)
     if not letters or letters[0]["seq"] != seq:
-        raise AccordError(
-            f"message {seq} is not a dead letter", mend="`accord dead list` shows them.", code="engine.command"
-        )
+        what = f"Message {seq} is not a dead letter."
+        raise AccordError(what, mend="`accord dead list` shows them.", code="engine.command")
     return letters[0]
+
+
+def _pretty(payload: str) -> str:
+    import msgspec
+
+    try:
+        return msgspec.json.format(payload, indent=2) + "\n"
+    except msgspec.DecodeError:
+        return payload  # it may be dead because it is no JSON
+
+
+def _checker(folder: Path, environment: str, source: str) -> Any:
+    """A function from a record's bytes to what is wrong with it, by the contract of its entity."""
+    from accord.cli.options import project_of_journal
+    from accord.errors import Faults, RecordError
+    from accord.mapping.contract import compile_contract
+
+    project = project_of_journal(folder, environment)
+    entity = project.entities.get(source)
+    contract = compile_contract(entity, project.functions, Faults()) if entity else None
+
+    def check(body: bytes) -> list[str]:
+        import msgspec
+
+        try:
+            if contract is None:
+                msgspec.json.decode(body)
+            else:
+                contract.decode(body)
+        except RecordError as error:
+            return [str(problem) for problem in error.problems]
+        except msgspec.DecodeError as error:
+            return [f"(record): {error}"]
+        return []
+
+    return check

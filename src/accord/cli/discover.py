@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from accord.cli.options import project_options
 from accord.errors import AccordError, did_you_mean
+
+if TYPE_CHECKING:
+    from accord.flow.parts import DeclaredSystem
+    from accord.record import Entity, Field
 
 
 @click.command("discover")
@@ -19,42 +24,51 @@ def command(folder: Path, environment: str, system: str) -> None:
     """What SYSTEM holds: its entities as YAML, to copy into the system file."""
     import yaml
 
-    entities = asyncio.run(_discover(folder, environment, system))
-    click.echo(yaml.safe_dump({"entities": entities}, sort_keys=False, allow_unicode=True))
-
-
-async def _discover(folder: Path, environment: str, name: str) -> dict[str, Any]:
-    from accord.engine.http import PooledHttpClient
     from accord.project import load_project
-    from accord.sdk.connector import Context
 
     project = load_project(folder, environment)
-    system = project.systems.get(name)
-    if system is None:
-        raise AccordError(
-            f"there is no system '{name}'", mend=did_you_mean(name, project.systems), code="project.unknown-system"
-        )
+    declared = project.systems.get(system)
+    if declared is None:
+        what, mend = f"There is no system '{system}'.", did_you_mean(system, project.systems)
+        raise AccordError(what, mend=mend, code="project.unknown-system")
+    found = asyncio.run(_discover(declared, project.folder))
+    entities = {entity.short_name: _entity(entity) for entity in found}
+    click.echo(yaml.safe_dump({"entities": entities}, sort_keys=False, allow_unicode=True), nl=False)
+
+
+async def _discover(system: DeclaredSystem, folder: Path) -> list[Entity]:
+    from accord.engine.http import PooledHttpClient
+    from accord.sdk.connector import Context
+
     client = PooledHttpClient()
-    state = project.folder / ".accord" / "systems" / name
-    state.mkdir(parents=True, exist_ok=True)
-    context = Context(system=name, http=client, folder=project.folder, state_folder=state)
-    connection = system.kind.connect(system.settings, system.entities, context)
-    try:
-        await connection.open()
-        found = await connection.discover()
-    finally:
-        await connection.close()
-        await client.close()
-    return {
-        entity.short_name: {
-            "key": list(entity.key),
-            "fields": {name: _field(field) for name, field in entity.fields.items()},
-        }
-        for entity in found
-    }
+    with tempfile.TemporaryDirectory() as state:  # the state of a running engine is its own
+        context = Context(system=system.name, http=client, folder=folder, state_folder=Path(state))
+        connection = system.kind.connect(system.settings, system.entities, context)
+        try:
+            await connection.open()
+            return list(await connection.discover())
+        finally:
+            await connection.close()
+            await client.close()
 
 
-def _field(field: Any) -> Any:
+def _entity(entity: Entity) -> dict[str, Any]:
+    key: Any = entity.key[0] if len(entity.key) == 1 else list(entity.key)
+    return {**({"key": key} if entity.key else {}), "fields": {n: _field(f) for n, f in entity.fields.items()}}
+
+
+def _field(field: Field) -> Any:
+    """The shorthand of project files; lists and objects with what they hold."""
     from accord.record import name_of
+    from accord.record.types import List, Object
 
-    return name_of(field.type) + ("?" if field.nullable else "")
+    match field.type:
+        case Object(fields=fields) if fields:
+            inner: dict[str, Any] = {"object": {name: _field(each) for name, each in fields.items()}}
+        case List(item=Object(fields=fields)) if fields:
+            inner = {"list": {name: _field(each) for name, each in fields.items()}}
+        case _ if field.length_max is not None:
+            inner = {"type": name_of(field.type), "length_max": field.length_max}
+        case _:
+            return name_of(field.type) + ("?" if field.nullable else "")
+    return {**inner, "nullable": True} if field.nullable else inner

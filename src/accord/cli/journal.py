@@ -7,7 +7,12 @@ from pathlib import Path
 
 import click
 
-from accord.cli.options import project_options
+from accord.cli.main import counted
+from accord.cli.operator import Operator
+from accord.cli.options import json_option, project_of_journal, project_options
+from accord.cli.output import show_json, show_table
+
+STATES = ("ready", "waiting", "held", "done", "dead")
 
 
 @click.group("journal", context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,13 +23,31 @@ def command() -> None:
 @command.command("verify")
 @project_options
 def verify(folder: Path, environment: str) -> None:
-    """Read the journal itself and report every violated invariant (while no engine runs on it)."""
+    """Read the journal itself and report every violated invariant. Exit code 1 when there is one."""
     from accord.journal.stores.sqlite_verify import verify as verify_file
-    from accord.project import load_project
 
-    path = folder / load_project(folder, environment, resolve_secrets=False).environment.spec.store.path
-    violations = verify_file(path)
+    store = project_of_journal(folder, environment).environment.spec.store
+    if store.kind != "sqlite":
+        click.echo(f"a journal of kind {store.kind} leaves nothing to verify")
+        return
+    violations = verify_file(folder / store.path)
     for violation in violations:
         click.echo(str(violation))
-    click.echo(f"{len(violations)} violations")
+    click.echo(counted(len(violations), "violation"))
     sys.exit(1 if violations else 0)
+
+
+@command.command("stats")
+@project_options
+@json_option
+def stats(folder: Path, environment: str, as_json: bool) -> None:
+    """How much the journal holds: bytes on disk, messages by flow and state."""
+    status = Operator(folder, environment).status()
+    flows = {flow["name"]: {state: flow[state] for state in STATES} for flow in status["flows"]}
+    total = {state: sum(counts[state] for counts in flows.values()) for state in STATES}
+    if as_json:
+        show_json({"size_bytes": status["journal_size_bytes"], "messages": total, "flows": flows})
+        return
+    rows = [(name, *counts.values()) for name, counts in flows.items()]
+    show_table(("flow", *STATES), [*rows, ("(all)", *total.values())], right=STATES)
+    click.echo(f"{status['journal_size_bytes'] / 1_000_000:.2f} MB on disk")

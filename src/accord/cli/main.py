@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
 
-from accord.errors import AccordError, DeclarationError
+from accord.errors import AccordError, DeclarationError, did_you_mean
 
 COMMANDS = {
     "init": "write a small working project",
@@ -17,7 +18,7 @@ COMMANDS = {
     "send": "give a record to a flow by hand",
     "status": "what runs, waits and fails",
     "messages": "look at messages",
-    "dead": "dead letters: list, show, mend, replay, discard",
+    "dead": "dead letters: list, show, edit, replay, discard",
     "map": "try a mapping on a file",
     "discover": "what a system holds, as entities to copy",
     "secret": "secrets in the encrypted file: set, list, remove, rotate",
@@ -25,6 +26,8 @@ COMMANDS = {
     "journal": "verify and measure the journal",
     "sandbox": "stand-ins for business systems, with faults",
 }
+
+EXIT_STOPPED = 130  # what a shell gives for Ctrl-C
 
 
 class _Lazy(click.Group):
@@ -34,20 +37,29 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"accord.cli.{cmd_name}")
-        command: click.Command = module.command
+        try:
+            module = importlib.import_module(f"accord.cli.{cmd_name}")
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] == "accord":
+                raise
+            what = f"`accord {cmd_name}` needs the package '{error.name}'"
+            mend = f"Install it: pip install 'accord-integration[{cmd_name}]'."
+            raise AccordError(what, mend=mend, code="cli.missing-package") from error
+        command: click.Command = getattr(module, "command", None) or getattr(module, cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Completion in your shell"):
+            formatter.write_text('eval "$(_ACCORD_COMPLETE=bash_source accord)"    (or zsh_source, fish_source)')
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from accord.errors import did_you_mean
-
             ctx.fail(f"There is no command '{args[0]}'. {did_you_mean(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
@@ -55,29 +67,44 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="accord-integration", message="accord %(version)s")
 def accord() -> None:
-    """Makes separate systems work as if they were one."""
+    """Makes separate systems work as if they were one.
+
+    Exit codes: 0 done, 1 a check or a command failed, 2 wrong usage.
+    """
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 a check or command failed, 2 wrong usage."""
+    """Entry point. What a person can mend is told in a sentence; a traceback is a defect of Accord."""
     try:
-        accord.main(standalone_mode=False)
+        accord.main(prog_name="accord", standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
-        sys.exit(130)
+        sys.exit(EXIT_STOPPED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except DeclarationError as error:
         for fault in error.faults:
             click.echo(str(fault), err=True)
-        click.echo(f"{len(error.faults)} faults", err=True)
+        click.echo(counted(len(error.faults), "fault"), err=True)
         sys.exit(1)
     except AccordError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
+    except BrokenPipeError:  # the reader of the output has gone (`accord messages | head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"{where}{error.strerror or error} [cli.system]", err=True)
+        sys.exit(1)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 fault``, ``2 faults``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 if __name__ == "__main__":

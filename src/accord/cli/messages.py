@@ -7,7 +7,10 @@ from pathlib import Path
 import click
 
 from accord.cli.operator import Operator
-from accord.cli.options import json_option, project_options
+from accord.cli.options import json_option, limit_options, project_options
+from accord.cli.output import show_json, show_table
+
+COLUMNS = ("seq", "flow", "key", "state", "accepted", "attempts", "steps done", "reason")
 
 
 @click.command("messages")
@@ -16,9 +19,10 @@ from accord.cli.options import json_option, project_options
 @click.option("--flow", default="", help="Only of this flow.")
 @click.option("--key", default="", help="Only with this key (an order's id).")
 @click.option("--id", "id_", default="", help="The message with this id.")
-@click.option("--state", type=click.Choice(["ready", "waiting", "held", "done", "dead"]), default=None)
-@click.option("--after", "after_seq", default=0, help="Only with a greater sequence number.")
-@click.option("--limit", default=50, show_default=True)
+@click.option(
+    "--state", type=click.Choice(["ready", "waiting", "held", "done", "dead"]), default=None, help="Only in this state."
+)
+@limit_options
 def command(
     folder: Path,
     environment: str,
@@ -30,28 +34,19 @@ def command(
     after_seq: int,
     limit: int,
 ) -> None:
-    """Look at messages: their state, and which steps are done. Personal data shows masked."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from accord.sdk.http import encode_json
-
+    """Look at messages: their state, and which steps are done. With --json their records too, personal data masked."""
     operator = Operator(folder, environment)
     found = operator.messages(flow=flow, key=key, id=id_, state=state or "", after_seq=after_seq, limit=limit)
     if as_json:
-        click.echo(encode_json(found))
+        show_json(found)
         return
-    table = Table("seq", "flow", "key", "state", "accepted", "attempts", "steps done", "reason")
+    rows = []
     for row in found:
         steps = " ".join(path for path, outcome in row["steps"].items() if outcome == "done")
-        table.add_row(
-            str(row["seq"]),
-            row["flow"],
-            row["key"],
-            row["state"],
-            row["accepted_at"][:19],
-            str(row["attempts"]),
-            steps,
-            row["reason"],
+        accepted = row["accepted_at"][:19]
+        rows.append(
+            (row["seq"], row["flow"], row["key"], row["state"], accepted, row["attempts"], steps, row["reason"])
         )
-    Console().print(table)
+    show_table(COLUMNS, rows, right=("seq", "attempts"))
+    if len(found) == limit:
+        click.echo(f"there may be more: --after {found[-1]['seq']}")

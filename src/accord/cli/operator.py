@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -15,10 +16,11 @@ from accord.errors import AccordError
 from accord.sdk.http import decode_json, encode_json
 
 TIMEOUT_S = 30.0
+PROBE_TIMEOUT_S = 5.0
 
 
 class Operator:
-    """The operator's commands on one project. ``state_folder`` tells whether an engine runs."""
+    """The operator's commands on one project. ``engine``: address and token of the one that runs, None when none does."""
 
     def __init__(self, folder: Path, environment: str) -> None:
         self._folder = folder
@@ -71,7 +73,7 @@ class Operator:
     def send(self, flow: str, body: bytes, event_id: str) -> dict[str, Any]:
         stored: dict[str, Any] = self._do(
             "POST",
-            f"send/{urllib.parse.quote(flow)}",
+            f"send/{urllib.parse.quote(flow, safe='')}",
             {"event_id": event_id},
             lambda control: control.send(flow, body, event_id),
             body,
@@ -87,13 +89,14 @@ class Operator:
         body: bytes = b"",
     ) -> Any:
         if self.engine is not None:
-            return _request(self.engine, method, path, query, body)
+            return _ask(self.engine, method, path, query, body)
         return asyncio.run(self._locally(local))
 
     async def _locally(self, work: Callable[[Any], Any | Awaitable[Any]]) -> Any:
-        from accord.cli.up import engine_for
+        from accord.cli.options import project_of_journal
+        from accord.engine.build import engine_of
 
-        engine = engine_for(self._folder, self._environment)
+        engine = engine_of(project_of_journal(self._folder, self._environment))
         control = engine.open_journal()
         try:
             result = work(control)
@@ -105,29 +108,49 @@ class Operator:
 
 
 def running_engine(state_folder: Path) -> dict[str, str] | None:
-    """Address and token of the engine that runs on this state folder; None when none answers."""
+    """Address and token of the engine that runs on this state folder; None when none answers to its token (it was killed, and
+    something else may listen there now). Raises OSError when the file that tells cannot be read."""
     try:
         state: dict[str, str] = json.loads((state_folder / "engine.json").read_bytes())
-        with urllib.request.urlopen(state["address"] + "/healthz", timeout=2.0):  # noqa: S310 (our own address)
+        with _open(_request(state, "GET", "status", {}, b""), PROBE_TIMEOUT_S):
             return state
-    except (OSError, ValueError, KeyError):
+    except PermissionError:
+        raise
+    except (OSError, ValueError, KeyError, http.client.HTTPException):
         return None
 
 
-def _request(engine: dict[str, str], method: str, path: str, query: dict[str, Any], body: bytes) -> Any:
-    url = f"{engine['address']}/api/{path}?{urllib.parse.urlencode(query)}"
-    headers = {"authorization": f"Bearer {engine['token']}", "content-type": "application/json"}
-    request = urllib.request.Request(url, data=body or None, headers=headers, method=method)  # noqa: S310 (our own address)
+def _ask(engine: dict[str, str], method: str, path: str, query: dict[str, Any], body: bytes) -> Any:
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310 (our own address)
+        with _open(_request(engine, method, path, query, body), TIMEOUT_S) as response:
             return decode_json(response.read())
     except urllib.error.HTTPError as error:
+        raise _refusal(error) from error
+    except (OSError, http.client.HTTPException) as error:
+        what = f"The engine at {engine['address']} does not answer: {getattr(error, 'reason', '') or error}."
+        raise AccordError(what, mend="`accord status` tells whether it runs.", code="cli.unreachable") from error
+
+
+def _request(
+    engine: dict[str, str], method: str, path: str, query: dict[str, Any], body: bytes
+) -> urllib.request.Request:
+    url = f"{engine['address']}/api/{path}?{urllib.parse.urlencode(query)}"
+    headers = {"authorization": f"Bearer {engine['token']}", "content-type": "application/json"}
+    return urllib.request.Request(url, data=body or None, headers=headers, method=method)  # noqa: S310 (our own address)
+
+
+def _open(request: urllib.request.Request, timeout_s: float) -> Any:
+    """Never through a proxy: the engine is on this machine."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout_s)
+
+
+def _refusal(error: urllib.error.HTTPError) -> AccordError:
+    try:
         detail = json.loads(error.read() or b"{}")
-        raise AccordError(detail.get("detail", str(error)), code=detail.get("code", "engine.command")) from error
-    except urllib.error.URLError as error:
-        raise AccordError(
-            f"the engine at {engine['address']} does not answer: {error.reason}", code="engine.unreachable"
-        ) from error
+    except ValueError:
+        detail = {}
+    code = detail.get("code", "engine.command")
+    return AccordError(detail.get("detail", str(error)).removesuffix(f" [{code}]"), code=code)
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -25,7 +25,7 @@ def command() -> None:
 @project_options
 @click.argument("name")
 @click.option("--value-from", type=click.File("r"), help="A file to read the value from ('-': standard input).")
-def set_(folder: Path, environment: str, name: str, value_from: click.utils.LazyFile | None) -> None:
+def set_(folder: Path, environment: str, name: str, value_from: IO[str] | None) -> None:
     """Set a secret; its value is asked for, never given as an argument (arguments show in process lists)."""
     from accord.settings.secrets import Key
 
@@ -59,7 +59,8 @@ def remove(folder: Path, environment: str, name: str) -> None:
     """Remove a secret."""
     sealed, _ = _file(folder, environment)
     if not sealed.remove(name):
-        raise SettingsError(f"there is no secret '{name}'", mend=did_you_mean(name, sealed.names()))
+        what, mend = f"There is no secret '{name}' in {sealed.path.name}.", did_you_mean(name, sealed.names())
+        raise SettingsError(what, mend=mend, code="settings.secret-missing")
     click.echo(f"{name} is removed")
 
 

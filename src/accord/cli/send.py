@@ -9,6 +9,7 @@ import click
 
 from accord.cli.operator import Operator
 from accord.cli.options import project_options
+from accord.errors import AccordError
 
 
 @click.command("send")
@@ -18,16 +19,37 @@ from accord.cli.options import project_options
 @click.option("--lines", is_flag=True, help="The file holds one record per line (JSON Lines).")
 @click.option("--event-id", default="", help="Your id of this event: a second send of it is not accepted again.")
 def command(folder: Path, environment: str, flow: str, file: str, lines: bool, event_id: str) -> None:
-    """Give a record (JSON, '-' for standard input) to FLOW by hand."""
+    """Give a record (JSON, '-' for standard input) to FLOW by hand.
+
+    It is accepted when this command says so: then it is on disk. What is wrong with the record itself makes it a dead letter.
+    """
     raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    records = [line for line in raw.splitlines() if line.strip()] if lines else [raw]
+    for number, record in enumerate(records, 1):
+        _check_is_object(record, f"line {number} of {file}" if lines else file)
     operator = Operator(folder, environment)
     accepted = duplicates = 0
-    for index, body in enumerate(raw.splitlines() if lines else [raw]):
-        if lines and not body.strip():
-            continue
-        one_id = f"{event_id}:{index}" if event_id and lines else event_id
-        stored = operator.send(flow, body, one_id)
+    for number, body in enumerate(records):
+        stored = operator.send(flow, body, f"{event_id}:{number}" if event_id and lines else event_id)
         accepted += len(stored["ids"])
         duplicates += stored["duplicates"]
     note = "" if operator.engine else " (no engine is running: it runs at the next `accord up`)"
     click.echo(f"{accepted} accepted, {duplicates} already known{note}")
+
+
+def _check_is_object(record: bytes, where: str) -> None:
+    """A slip of the hand (another file, a broken one) is told at once; nothing is accepted then."""
+    import msgspec
+
+    try:
+        value = msgspec.json.decode(record)
+    except msgspec.DecodeError as error:
+        mend = "Give one record as a JSON object; --lines for one record per line."
+        raise AccordError(f"{where} holds no JSON: {error}.", mend=mend, code="cli.bad-record") from error
+    if not isinstance(value, dict):
+        mend = "Give one record; --lines takes a file with one per line."
+        raise AccordError(f"{where} holds no JSON object, but {_kind(value)}.", mend=mend, code="cli.bad-record")
+
+
+def _kind(value: object) -> str:
+    return {list: "a list", str: "a text", type(None): "null", bool: "true or false"}.get(type(value), "a number")

@@ -8,6 +8,9 @@ import click
 
 from accord.cli.operator import Operator
 from accord.cli.options import json_option, project_options
+from accord.cli.output import show_json, show_table
+
+COUNTS = ("running", "ready", "waiting", "held", "done", "dead")
 
 
 @click.command("status")
@@ -15,31 +18,28 @@ from accord.cli.options import json_option, project_options
 @json_option
 def command(folder: Path, environment: str, as_json: bool) -> None:
     """What runs, waits and fails: flows with their messages, systems with their health."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from accord.sdk.http import encode_json
-
     status = Operator(folder, environment).status()
     if as_json:
-        click.echo(encode_json(status))
+        show_json(status)
         return
-    console = Console()
-    console.print(f"[bold]{status['project']}[/bold]  " + (status["address"] or "(no engine is running)"))
-    flows = Table("flow", *(_right(name) for name in ("running", "ready", "waiting", "held", "done", "dead")))
-    for flow in status["flows"]:
-        dead = f"[red]{flow['dead']}[/red]" if flow["dead"] else "0"
-        counts = [str(flow[name]) for name in ("running", "ready", "waiting", "held", "done")]
-        flows.add_row(flow["name"], *counts, dead)
-    console.print(flows)
-    systems = Table("system", "health", _right("held"), "reason")
-    for system in status["systems"]:
-        health = "[green]well[/green]" if system["is_well"] else f"[red]sick[/red], next try in {system['wait_s']} s"
-        systems.add_row(system["name"], health, str(system["held"]), system["reason"])
-    console.print(systems)
+    click.echo(f"{status['project']}: " + (status["address"] or "no engine is running"))
+    flows = status["flows"]
+    show_table(
+        ("flow", *COUNTS),
+        [(flow["name"], *(flow[name] for name in COUNTS)) for flow in flows],
+        right=COUNTS,
+        styles=["red" if flow["dead"] else "" for flow in flows],
+    )
+    systems = status["systems"]
+    show_table(
+        ("system", "health", "held", "reason"),
+        [(s["name"], _health(s, is_running=bool(status["address"])), s["held"], s["reason"]) for s in systems],
+        right=("held",),
+        styles=["" if s["is_well"] else "red" for s in systems],
+    )
 
 
-def _right(name: str):  # type: ignore[no-untyped-def]
-    from rich.table import Column
-
-    return Column(name, justify="right")
+def _health(system: dict[str, object], *, is_running: bool) -> str:
+    if not is_running:
+        return "unknown"
+    return "well" if system["is_well"] else f"sick, next try in {system['wait_s']} s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,33 +11,42 @@ from typing import TYPE_CHECKING
 import click
 
 from accord.cli.options import project_options
+from accord.errors import AccordError
 
 if TYPE_CHECKING:
     from accord.engine.engine import Engine
-    from accord.observe import Observer
+
+PORT_MAX = 65_535
+
+
+def _address(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if value and not (host and port.isascii() and port.isdigit() and int(port) <= PORT_MAX):
+        raise click.BadParameter(f"'{value}' is not like 127.0.0.1:8400 (port 0 takes a free one)")
+    return value
 
 
 @click.command("up")
 @project_options
-@click.option("--address", default="", help="host:port to listen on, instead of the declared one.")
-@click.option("--log", "log", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--address", default="", callback=_address, help="host:port to listen on, instead of the declared one.")
+@click.option(
+    "--log", "log", type=click.Choice(["text", "json"]), default="text", show_default=True, help="The log's form."
+)
 @click.option("--verbose", is_flag=True, help="Log debug events too.")
 def command(folder: Path, environment: str, address: str, log: str, verbose: bool) -> None:
-    """Run the project in this process, until SIGTERM or Ctrl-C: then nothing new is taken and running messages settle."""
+    """Run the project in this process, until SIGTERM or Ctrl-C.
+
+    Then nothing new is taken, running messages settle and the journal closes. The log goes to standard error. Secrets and
+    environment variables must be there.
+    """
     import uvloop
 
-    from accord.observe import Level, Observer
-
-    observer = Observer(level=Level.DEBUG if verbose else Level.INFO, as_json=log == "json")
-    uvloop.run(_run(engine_for(folder, environment, observer, address)))
-
-
-def engine_for(folder: Path, environment: str, observer: Observer | None = None, address: str = "") -> Engine:
-    """The engine of a project that passes its check. Raises DeclarationError."""
     from accord.engine.build import engine_of
+    from accord.observe import Level, Observer
     from accord.project import load_project
 
-    return engine_of(load_project(folder, environment), observer=observer, address=address)
+    observer = Observer(level=Level.DEBUG if verbose else Level.INFO, as_json=log == "json")
+    uvloop.run(_run(engine_of(load_project(folder, environment), observer=observer, address=address)))
 
 
 async def _run(engine: Engine) -> None:
@@ -44,7 +54,15 @@ async def _run(engine: Engine) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await engine.start()
+    try:
+        await engine.start()
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+            raise
+        where = f"{engine.settings.host}:{engine.settings.port}"
+        why = "is taken by another program" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+        mend = "Stop what listens there, or give another with --address (port 0 takes a free one)."
+        raise AccordError(f"The address {where} {why}.", mend=mend, code="cli.address") from error
     await stop.wait()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)  # a second Ctrl-C ends at once; the journal bears it

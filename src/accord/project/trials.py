@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import msgspec
 
 from accord.errors import NOWHERE, AccordError, Place, did_you_mean
 from accord.flow.flowtests import run_flow_tests
 from accord.mapping.samples import run_tests
+from accord.project.examples import example_reader
 from accord.project.project import Project
 
 
@@ -52,8 +52,7 @@ def run_trials(project: Project, names: Iterable[str] = ()) -> Iterator[Trial]:
             raise AccordError(what, mend=did_you_mean(name, known), code="project.unknown-test")
     for name, mapping in project.mappings.items():
         if not wanted or name in wanted:
-            folders = _folders(project, project.mapping_specs[name].place)
-            for sample in run_tests(mapping, read=lambda file, folders=folders: _read(file, folders)):  # type: ignore[misc]
+            for sample in run_tests(mapping, example_reader(project.folder, mapping.spec.place)):
                 differences = tuple(TrialDifference(d.path, d.expected, d.got) for d in sample.differences)
                 yield Trial(
                     kind="mapping",
@@ -65,7 +64,7 @@ def run_trials(project: Project, names: Iterable[str] = ()) -> Iterator[Trial]:
                 )
     for name, flow in project.flows.items():
         if not wanted or name in wanted:
-            for result in run_flow_tests(flow, *_folders(project, flow.tests[0].place if flow.tests else NOWHERE)):
+            for result in run_flow_tests(flow, example_reader(project.folder, flow.place)):
                 differences = tuple(TrialDifference(d.path, d.expected, d.actual) for d in result.differences)
                 yield Trial(
                     kind="flow",
@@ -77,18 +76,4 @@ def run_trials(project: Project, names: Iterable[str] = ()) -> Iterator[Trial]:
                 )
     for name, function in own.items():  # their examples ran when the project was loaded: a false one is a fault of it
         if not wanted or name in wanted:
-            yield Trial(
-                kind="function", of=name, name=function.example, place=Place(function.file, function.line)
-            )
-
-
-def _folders(project: Project, place: Place) -> tuple[Path, ...]:
-    return (project.folder / place.file).parent, project.folder
-
-
-def _read(name: str, folders: tuple[Path, ...]) -> bytes:
-    path = next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise OSError(f"The file '{name}' cannot be read: {error.strerror or error}.") from error
+            yield Trial(kind="function", of=name, name=function.example, place=Place(function.file, function.line))

@@ -1,0 +1,5 @@
+"""``python -m accord`` is ``accord``."""
+
+from accord.cli.main import main
+
+main()
