@@ -91,14 +91,14 @@ def _enum(c: Compiler, value: Value, type_: Enum, path: str) -> Value:
 
 def _list(c: Compiler, value: Value, type_: List, path: str, said: str) -> Value:
     item = value.type.item
-    if isinstance(item, Null):
-        return replace(value, type=type_)
     if value.type.is_item_nullable and not type_.is_item_nullable:
         c.fail(
             "mapping.nullable",
             f"Items of '{path}' are required, but items of '{said}' may be null.",
             f"Give each a value: [coalesce(x, …) for x in {said}].",
         )
+    if isinstance(item, Null):
+        return replace(value, type=type_)
     if item == type_.item and not needs_checks(item):
         return replace(value, type=type_)
     source = c.atom(value)

@@ -195,7 +195,7 @@ def _pair(
     if isinstance(operator, ast.Eq | ast.NotEq | ast.Is | ast.IsNot):
         if right.is_null or left.is_null:
             value = left if right.is_null else right
-            if value.is_literal:
+            if not value.nullable:
                 return c.literal(value.is_null != is_negative)
             word = "is not" if is_negative else "is"
             return Value(code=f"({value.code} {word} None)", type=Boolean(), **merged([value]))

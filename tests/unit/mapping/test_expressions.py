@@ -92,6 +92,8 @@ VALUES = [
     ("text(1e3)", "1000"),
     ("true and not false", True),
     ("email is not null", True),
+    ("1 + 1 is null", False),
+    ("id != null", True),
     ("shipment is null", True),
 ]
 

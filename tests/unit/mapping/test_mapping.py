@@ -210,6 +210,7 @@ FAULTY = [
         7,
         "Did you mean 'when'?",
     ),
+    ("  skus: '[null]'\n", "nullable", 7, ""),
     ("  parcels: [1]\n", "shape", 7, "each"),
     ("  address: {name: name, country: \"'Germany'\"}\n", "constraint", 7, ""),
     ("tests: [{given: {}, expct: {}}]\n", "unknown-key", 7, "Did you mean 'expect'?"),
