@@ -1,19 +1,22 @@
 """Incremental reading: what to ask for, what is new, and the position to keep.
 
 Theory. Records carry a cursor (``updated_at``, a sequence number). A read asks for cursor >= ``since - overlap`` and keeps, for
-the overlap, which records it gave already (identity and cursor), so that late commits are seen and quiet polls give nothing
-twice. ``since`` moves only at the end of a run, or page by page where the API sorts by the cursor. Where it does not sort, a
-record may change behind the reader's back while it reads: then ``since`` never moves past the time the run began. A position is plain JSON:
-``{"since": …, "seen": {identity: cursor}, "high": …, "page": paging state or null}``.
+the overlap, which records it gave already (identity, cursor, digest of the content), so that late commits are seen, quiet polls
+give nothing twice, and two changes within one tick of the system's clock both come. ``since`` moves only at the end of a run, or
+page by page where the API sorts by the cursor. Where it does not sort, a record may change behind the reader's back while it
+reads: then ``since`` never moves past the time the run began. A position is plain JSON:
+``{"since": …, "seen": {identity: "cursor#digest"}, "high": …, "page": paging state or null}``.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
 from accord.errors import ConnectorError
+from accord.sdk.http import encode_json
 
 Format: TypeAlias = Literal["iso", "unix", "unix_ms", "date", "number", "text"]
 SEEN_MAX = 1_000  # beyond it the oldest are forgotten: they may come again, nothing is lost
@@ -97,16 +100,17 @@ class ChangeWindow:
             case _:
                 return value
 
-    def is_new(self, identity: str, cursor: Any) -> bool:
-        """Whether this version of the record was not given before; remembers it."""
+    def is_new(self, identity: str, cursor: Any, content: Any = None) -> bool:
+        """Whether this version of the record was not given before; remembers it. ``content`` (plain data) tells versions
+        apart that were made within one tick of the system's clock: many systems count change times in whole seconds."""
         value = parse_cursor(cursor, self._format)
         if self.high is None or value > self.high:
             self.high = value
-        text = format_cursor(value, self._format)
-        if self._seen.get(identity) == text:
+        version = f"{format_cursor(value, self._format)}#{_digest(content)}"
+        if self._seen.get(identity) == version:
             return False
         self._seen.pop(identity, None)
-        self._seen[identity] = text
+        self._seen[identity] = version
         return True
 
     def advance(self, begun: dt.datetime | None = None) -> None:
@@ -127,7 +131,12 @@ class ChangeWindow:
         """Keeps only what the query of the next run can give again: cursors of the overlap before the highest one."""
         if self.high is not None:
             floor = self._before(self.high)
-            self._seen = {i: t for i, t in self._seen.items() if parse_cursor(t, self._format) >= floor}
+            cursors = {i: parse_cursor(version.rpartition("#")[0], self._format) for i, version in self._seen.items()}
+            self._seen = {i: version for i, version in self._seen.items() if cursors[i] >= floor}
         if len(self._seen) > SEEN_MAX:
             for identity in list(self._seen)[: len(self._seen) - SEEN_MAX]:
                 del self._seen[identity]
+
+
+def _digest(content: Any) -> str:
+    return "" if content is None else hashlib.blake2b(encode_json(content), digest_size=8).hexdigest()

@@ -143,3 +143,12 @@ def test_no_change_is_lost(changes: list[tuple[int, int]], reads: list[int]) -> 
         window.advance()
         position = window.position()
     assert seen == versions
+
+
+def test_two_versions_within_one_second_are_both_given() -> None:
+    window = ChangeWindow(None, format_="iso", overlap_s=60)
+    assert window.is_new("a", "2026-01-01T00:00:10Z", {"note": None})
+    window.advance()
+    again = ChangeWindow(window.position(), format_="iso", overlap_s=60)
+    assert not again.is_new("a", "2026-01-01T00:00:10Z", {"note": None})
+    assert again.is_new("a", "2026-01-01T00:00:10Z", {"note": "changed"})

@@ -61,7 +61,7 @@ class Reader:
         begun = None if read.sorted else _begun(window.page)
         for _ in range(PAGES_MAX):
             records, state = await self._page(state, self._since(read, since))
-            fresh = [r for r in records if window.is_new(self._identity(r), value_at(r, read.cursor))]
+            fresh = [r for r in records if window.is_new(self._identity(r), value_at(r, read.cursor), r)]
             if state is None:
                 window.advance(begun)
             elif self._steps_by_cursor and (asked_from is None or window.high > asked_from):

@@ -69,7 +69,7 @@ class Reader:
 
     async def _sorted(self, listing: Listing, window: ChangeWindow) -> AsyncIterator[Page]:
         async for nodes, is_last, after in self._pages(listing.document, window):
-            fresh = [node for node in nodes if window.is_new(node["id"], node["updatedAt"])]
+            fresh = [node for node in nodes if window.is_new(node["id"], node["updatedAt"], node)]
             records = [listing.translate(await self.complete(node, listing.parts)) for node in fresh]
             yield Page(records, _position(window, is_last, after))
 
@@ -112,7 +112,7 @@ class Reader:
                 data = await self._admin.run("inventory_levels", variables)
                 nodes, after = _connection(data["location"]["inventoryLevels"]) if data["location"] else ([], None)
                 has_more = after is not None
-                fresh = [wire.inventory_level(n) for n in nodes if window.is_new(n["id"], n["updatedAt"])]
+                fresh = [wire.inventory_level(n) for n in nodes if window.is_new(n["id"], n["updatedAt"], n)]
                 window.page = {"location": location, "after": after, "begun": begun.isoformat()}
                 if not has_more:
                     following = remaining.index(location) + 1
