@@ -228,6 +228,31 @@ def test_the_library_is_told_when_it_calls_too_often(tmp_path: Path) -> None:
             shopify.ShopifyResource.clear_session()
 
 
+def test_bodies_of_wrong_shapes_are_refused_not_broken(sandbox: Sandbox) -> None:
+    url = f"{sandbox.address('shop')}/admin/api/2026-10"
+    headers = {
+        "X-Shopify-Access-Token": sandbox.credentials("shop")["access_token"],
+        "Content-Type": "application/json",
+    }
+    before = sandbox.counts("shop")
+    for path, body, status in (
+        ("products", "{", 400),
+        ("products", "[]", 400),
+        ("products", '{"product": {"title": 5}}', 400),
+        ("products", '{"product": {"title": "x", "variants": [{"price": "ten"}]}}', 422),
+        ("products", '{"product": {"title": "x", "variants": [{"price": "NaN"}]}}', 422),
+        ("orders", '{"order": {"line_items": []}}', 422),
+        ("orders", '{"order": {"line_items": [{"variant_id": 1, "quantity": 1}]}}', 422),
+        ("orders", '{"order": {"line_items": [{"title": "x", "quantity": -1}]}}', 422),
+        ("customers", '{"customer": {"email": "no address"}}', 422),
+        ("webhooks", '{"webhook": {"topic": "orders/create", "address": "ftp://x"}}', 422),
+        ("nothing", "{}", 404),
+    ):
+        answer = requests.post(f"{url}/{path}.json", data=body, headers=headers, timeout=10)
+        assert (answer.status_code, "errors" in answer.json()) == (status, True), (path, body, answer.text)
+    assert sandbox.counts("shop") == before
+
+
 # --- GraphQL
 
 

@@ -320,6 +320,9 @@ def test_the_children_end_with_the_sandbox_and_a_broken_one_is_named(tmp_path: P
     with sandbox:
         pid = sandbox.pid("inventory")
         assert Path(f"/proc/{pid}").exists()
+        with pytest.raises(SandboxError, match="already runs"):
+            Sandbox(tmp_path / "a", ["mail"]).__enter__()
+        assert sandbox.health("inventory")["up"], "the refused one stopped nothing"
     assert not Path(f"/proc/{pid}").exists()
     assert not (tmp_path / "a" / "systems.json").exists()
     broken = {"accounting": {"database_url": "sqlite:////nowhere/at/all.db"}}

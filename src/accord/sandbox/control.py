@@ -42,6 +42,9 @@ def read_listing(folder: Path) -> Listing:
     path = folder / "systems.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=Listing)
+    except msgspec.DecodeError as fault:
+        what = f"{path} cannot be read: {fault}."
+        raise SandboxError(what, mend="Remove it and start the sandbox again.", code="sandbox.not-running") from fault
     except FileNotFoundError:
         raise SandboxError(
             f"No sandbox runs in {folder}.",

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from accord.sandbox.control import Known, Listing, SandboxError, ask, objects
+from accord.sandbox.control import Known, Listing, SandboxError, ask, objects, read_listing
 
 SYSTEMS = ("shop", "inventory", "shipping", "accounting", "mail")
 CREDENTIALS: dict[str, tuple[str, ...]] = {
@@ -71,8 +71,9 @@ class Sandbox:
     # --- life
 
     def start(self) -> Sandbox:
-        """Starts every child; ``wait_ready`` waits for them."""
+        """Starts every child; ``wait_ready`` waits for them. Raises SandboxError when the folder is in use."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._refuse_second()
         for name in self.names:
             self._configure(name)
         listing = Listing(self.seed, os.getpid(), self.systems)
@@ -100,7 +101,8 @@ class Sandbox:
         for held in self._held:
             held.close()
         self._held.clear()
-        (self.folder / "systems.json").unlink(missing_ok=True)
+        if self.systems:
+            (self.folder / "systems.json").unlink(missing_ok=True)
 
     def kill(self, name: str) -> None:
         """SIGKILL: the process is gone at once, its state stays."""
@@ -206,6 +208,21 @@ class Sandbox:
         return "".join(f"{name}={value}\n" for name, value in sorted(self.environment().items()))
 
     # --- inside
+
+    def _refuse_second(self) -> None:
+        """Two launchers in one folder would share state files and overwrite each other's addresses."""
+        path = self.folder / "systems.json"
+        if not path.exists():
+            return
+        pid = read_listing(self.folder).pid
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return  # left behind by a launcher that was killed
+        except PermissionError:
+            pass  # alive, of another user
+        mend = f"Stop process {pid}, or choose another folder; if {pid} is no sandbox, remove {path}."
+        raise SandboxError(f"A sandbox already runs in {self.folder}.", mend=mend, code="sandbox.already-running")
 
     def _configure(self, name: str) -> None:
         folder = self.folder / name

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import msgspec
 
 from accord.sandbox.catalogue import RATES, SHOP_CURRENCY, Buyer, buyer
-from accord.sandbox.shop.data import Invalid, ShopData
+from accord.sandbox.shop.data import ShopData
+from accord.sandbox.shop.memory import Invalid
 from accord.sandbox.shop.orders import Draft, Line, priced, shipping_for
 from accord.sandbox.shop.wire import NOTHING, Currencies, Document, Money, buyer_address, utc
 

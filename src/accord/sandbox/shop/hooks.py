@@ -8,7 +8,7 @@ import hmac
 from typing import Any
 
 from accord.sandbox.catalogue import SHOP_CURRENCY
-from accord.sandbox.shop.data import Invalid
+from accord.sandbox.shop.memory import Invalid
 from accord.sandbox.shop.wire import API_VERSION, LOCATION_ID, SHOP_ID, Document, gid, utc, zoned
 from accord.sandbox.webhooks import Delivery, Webhooks
 

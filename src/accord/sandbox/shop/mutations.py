@@ -10,9 +10,10 @@ import msgspec
 from graphql.execution import get_directive_values
 
 from accord.sandbox.catalogue import SHOP_CURRENCY
-from accord.sandbox.shop.data import Invalid, ShopData
+from accord.sandbox.shop.data import ShopData
 from accord.sandbox.shop.drafts import same, variant_line
 from accord.sandbox.shop.hooks import Hooks, topic_of
+from accord.sandbox.shop.memory import Invalid
 from accord.sandbox.shop.orders import Draft, Line
 from accord.sandbox.shop.search import View
 from accord.sandbox.shop.views import Views, number_of

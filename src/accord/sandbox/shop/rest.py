@@ -15,9 +15,11 @@ from urllib.parse import quote
 import msgspec
 
 from accord.sandbox.http_server import Refusal, Request, Response, Router, json_response
-from accord.sandbox.shop.data import Invalid, ShopData, rest_level
+from accord.sandbox.shop.data import ShopData
 from accord.sandbox.shop.drafts import draft_from_rest
+from accord.sandbox.shop.goods import rest_level
 from accord.sandbox.shop.hooks import Hooks
+from accord.sandbox.shop.memory import Invalid
 from accord.sandbox.shop.wire import FULFILLMENT_ORDER_OFFSET, LOCATION_ID, SHOP_ID, Document, gid, tag_text, utc, zoned
 
 PATH = re.compile(r"/admin/api/(\d{4}-\d{2}|unstable)(/.+)")
@@ -116,6 +118,8 @@ class Rest:
                 answer = result if isinstance(result, Response) else await result
             except Invalid as fault:
                 answer = json_response({"errors": {fault.field: [fault.reason]}}, 422)
+            except (TypeError, ValueError, AttributeError, KeyError, ArithmeticError) as fault:
+                answer = json_response({"errors": f"A value has the wrong type: {fault}"}, 400)
             except Refusal as refusal:
                 answer = json_response({"errors": refusal.message}, refusal.status, refusal.headers)
         limit = (limit[0], (limit[1][0], f"{math.ceil(self.bucket.used)}/{self.bucket.size}"))

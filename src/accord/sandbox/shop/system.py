@@ -14,9 +14,10 @@ from accord.sandbox.catalogue import products
 from accord.sandbox.http_server import Refusal, Request, Response, html_response, json_response, refusal_response
 from accord.sandbox.shop.admin import Admin
 from accord.sandbox.shop.cost import PointBucket
-from accord.sandbox.shop.data import SCHEMA, Invalid, ShopData
+from accord.sandbox.shop.data import ShopData
 from accord.sandbox.shop.drafts import Cart, CartLine, draft_from_cart, random_draft
 from accord.sandbox.shop.hooks import Hooks
+from accord.sandbox.shop.memory import SCHEMA, Invalid
 from accord.sandbox.shop.mutations import Mutations
 from accord.sandbox.shop.rest import PATH, CallBucket, Rest
 from accord.sandbox.shop.storefront import shop_page, thanks_page
