@@ -1,9 +1,9 @@
 """End to end: signed 1.5 KB order webhook → committed → 12-field mapping with line items → HTTP POST → settled.
 
-usage: bench_realtime.py [--orders N] [--runs N] [--profile FILE]
+usage: bench_realtime.py [--orders N] [--runs N] [--shares]
 One `accord up` process, SQLite journal on this disk; the load generator and the sink are processes of their own on the same
 machine. Prints the median of the runs: orders a second sustained end to end, and latency from accepted to delivered at half
-that rate.
+that rate. ``--shares`` adds one more run under py-spy and prints where the process's time goes.
 """
 
 from __future__ import annotations
@@ -141,7 +141,14 @@ class Bench:
         raise SystemExit("accord did not get ready")
 
     def load(self, count: int, first: int, rate: float = 0.0) -> tuple[dict[int, float], int]:
-        command = [sys.executable, HERE / "realtime/load.py", f"http://{self.address}/hooks/shop", SECRET, str(count), str(first)]
+        command = [
+            sys.executable,
+            HERE / "realtime/load.py",
+            f"http://{self.address}/hooks/shop",
+            SECRET,
+            str(count),
+            str(first),
+        ]
         done = subprocess.run([*command, "--rate", str(rate)], capture_output=True, text=True, check=True)
         *lines, refused = done.stdout.splitlines()
         return dict(_pair(line) for line in lines), int(refused.split()[1])
@@ -172,7 +179,9 @@ def wait_settled(bench: Bench) -> None:
     import json
 
     state = json.loads((bench.folder / ".accord/engine.json").read_text())
-    request = urllib.request.Request(state["address"] + "/api/status", headers={"authorization": "Bearer " + state["token"]})
+    request = urllib.request.Request(
+        state["address"] + "/api/status", headers={"authorization": "Bearer " + state["token"]}
+    )
     while True:
         with urllib.request.urlopen(request, timeout=10) as answer:
             flow = json.load(answer)["flows"][0]
@@ -186,16 +195,14 @@ def run(orders: int, profile: str) -> dict[str, float]:
         bench = Bench(Path(folder))
         bench.load(2_000, 1)
         wait_settled(bench)
-        profiler = None
-        if profile:
-            command = ["py-spy", "record", "-r", "400", "-d", "30", "-f", "raw", "-o", profile, "-p", str(bench.accord.pid)]
-            profiler = subprocess.Popen(command)
-            time.sleep(1.5)
+        profiler = start_profiler(bench, profile) if profile else None
         sent, refused = bench.load(orders, 1_000_000)
         wait_settled(bench)
         if profiler:
             profiler.send_signal(signal.SIGINT)
             profiler.wait()
+            bench.finish()
+            return {}
         cpu_s = cpu_seconds(bench.accord.pid)
         peak_mb = resident_mb(bench.accord.pid)
         half = max(200.0, bench_rate(bench, orders) / 2)
@@ -228,6 +235,52 @@ def bench_rate(bench: Bench, orders: int) -> float:
     return orders / 4 / (time.time() - started)
 
 
+def start_profiler(bench: Bench, profile: str) -> subprocess.Popen[bytes]:
+    command = ["py-spy", "record", "-r", "250", "-d", "120", "-f", "raw", "-o", profile, "-p", str(bench.accord.pid)]
+    profiler = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(1.5)  # py-spy says nothing when it is ready; what it misses is only the first orders
+    return profiler
+
+
+STATIONS = (  # the innermost frame that matches decides; in this order
+    ("map", ("accord/mapping/mapping.py", "<mapping")),
+    ("decode", ("accord/mapping/contract.py", "accord/mapping/", "<contract")),
+    ("journal", ("accord/journal/",)),
+    ("HTTP out", ("accord/engine/http.py", "accord/connectors/http/", "accord/engine/delivery.py")),
+    ("flow", ("accord/flow/", "accord/engine/run.py", "accord/engine/dispatch.py")),
+    (
+        "HTTP in",
+        ("uvicorn/", "accord/engine/intake.py", "accord/engine/accept.py", "accord/connectors/shopify/", "accord/sdk/"),
+    ),
+)
+
+
+def shares(orders: int) -> None:
+    """Prints the share of each station in the samples of the main thread that were not idle."""
+    with tempfile.NamedTemporaryFile(suffix=".txt") as profile:
+        run(orders, profile.name)
+        counts: dict[str, int] = {}
+        for line in Path(profile.name).read_text().splitlines():
+            stack, _, count = line.rpartition(" ")
+            if "_bootstrap" not in stack and "up.py" in stack:
+                name = station_of(stack.split(";"))
+                counts[name] = counts.get(name, 0) + int(count)
+    total = sum(counts.values())
+    print(
+        "share of the process's time: "
+        + ", ".join(f"{n} {100 * c / total:.0f} %" for n, c in sorted(counts.items(), key=lambda p: -p[1]))
+    )
+
+
+def station_of(frames: list[str]) -> str:
+    for frame in reversed(frames):
+        path = frame.partition("(")[2]
+        for name, marks in STATIONS:
+            if any(mark in path or path.startswith(mark.removeprefix("accord/")) for mark in marks):
+                return name
+    return "event loop"
+
+
 def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -237,12 +290,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--orders", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--profile", default="")
+    parser.add_argument("--shares", action="store_true")
     args = parser.parse_args()
-    results = [run(args.orders, args.profile) for _ in range(args.runs)]
+    results = [run(args.orders, "") for _ in range(args.runs)]
     for name in results[0]:
         values = [result[name] for result in results]
         print(f"{name:18} {statistics.median(values):10.2f}   runs: {', '.join(f'{v:.2f}' for v in values)}")
+    if args.shares:
+        shares(args.orders)
 
 
 if __name__ == "__main__":
