@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import textwrap
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -32,7 +34,7 @@ FIELDS = (
 )
 
 
-def read(text: str, faults: Faults, secrets: dict[str, str] | None = None) -> tuple[Any, dict[str, Entity], Node]:
+def read(text: str, faults: Faults) -> tuple[Any, dict[str, Entity], Node]:
     root = parse_yaml(textwrap.dedent(text), "systems/x.yaml", faults)
     assert root is not None
     node = _with_secrets(root.get("settings") or Node({}))
@@ -84,7 +86,7 @@ AUTHS = {
     '{type: header, name: X-Key, value: "${secret:k}"}': {"x-key": "k"},
     '{type: bearer, token: "${secret:tok}"}': {"authorization": "Bearer tok"},
     '{type: hmac, secret: "${secret:s}", header: X-Sig, signs: "{method}{target}"}': {
-        "x-sig": __import__("hmac").new(b"s", b"GET/ping", "sha256").hexdigest()
+        "x-sig": hmac.new(b"s", b"GET/ping", "sha256").hexdigest()
     },
 }
 
@@ -270,8 +272,6 @@ def test_bodies_and_answers(tmp_path: Path) -> None:
 
     async def work(connection: Connection, entities: Any, server: Any) -> None:
         items = entities["items"]
-        from decimal import Decimal
-
         record = {"id": 1, "name": "n", "price": Decimal("1.10")}
         made = await connection.write(items, WriteMode.CREATE, [WriteItem("e", record)])
         assert made == Done({"id": 42})

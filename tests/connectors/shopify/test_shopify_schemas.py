@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from graphql import OperationDefinitionNode, parse, validate
+from graphql import NoDeprecatedCustomRule, OperationDefinitionNode, parse, validate
 from graphql.execution.values import get_variable_values
 
 from accord.connectors.shopify import CONNECTOR, wire
@@ -17,8 +18,12 @@ from accord.connectors.shopify.documents import document, document_names
 from accord.connectors.shopify.entities import TOPICS, known_entities
 from accord.connectors.shopify.settings import ShopifySettings
 from accord.engine.http import PooledHttpClient
+from accord.errors import Faults
+from accord.mapping.contract import Contract, compile_contract
+from accord.mapping.functions import FunctionTable
 from accord.record.types import List, Object
 from accord.sdk.connector import CallItem, Context, Received, WriteItem, WriteMode
+from accord.sdk.http import encode_json
 from accord.settings.secret import Secret
 from accord.testing.http_server import serve
 
@@ -60,7 +65,7 @@ LEVEL = {"inventory_item_id": 1, "location_id": 2, "available": 5}
 def test_every_document_is_valid(name: str, admin_schema: Any) -> None:
     parsed = parse(document(name))
     assert [str(e) for e in validate(admin_schema, parsed)] == []
-    deprecated = [str(e) for e in validate(admin_schema, parsed, rules=[__import__("graphql").NoDeprecatedCustomRule])]
+    deprecated = [str(e) for e in validate(admin_schema, parsed, rules=[NoDeprecatedCustomRule])]
     assert deprecated == []
 
 
@@ -133,6 +138,25 @@ def test_published_webhook_bodies_are_received(topic: str, kit: Any, webhook_fol
     assert received.events[0].entity == topic.partition("/")[0]
 
 
+def contract_of(name: str) -> Contract:
+    faults = Faults()
+    contract = compile_contract(known_entities()[name], FunctionTable.builtin(), faults)
+    faults.raise_if_any()
+    assert contract is not None
+    return contract
+
+
+@pytest.mark.parametrize("topic", sorted(TOPICS))
+def test_published_webhook_bodies_satisfy_the_entity(topic: str, webhook_folder: Path) -> None:
+    body = example_body(webhook_folder, topic)
+    found = contract_of(TOPICS[topic]).decode(json.dumps(body).encode())
+    for name in ("id", "name", "email", "inventory_item_id", "title"):
+        if name in body and name in known_entities()[TOPICS[topic]].fields:
+            assert found[name] == body[name]
+    if topic == "orders/create":
+        assert found["total_price"] == Decimal("404.95")
+
+
 MADE_BY_GRAPHQL = {"inventory_levels": {"on_hand", "committed", "sku"}, "customers": {"tags"}}
 
 
@@ -172,3 +196,4 @@ def test_records_read_by_graphql_fit_the_webhook_schema(kit: Any, webhook_folder
                 if isinstance(value, str | int | bool):
                     jsonschema.validate(value, inner)
         assert type(record.get("id", 0)) is int, topic
+        assert contract_of(TOPICS[topic]).decode(encode_json(record)).keys() >= set(known_entities()[TOPICS[topic]].key)
