@@ -120,6 +120,25 @@ def test_a_crash_between_accepting_and_moving_is_repaired(tmp_path: Path) -> Non
     asyncio.run(scene())
 
 
+def test_kept_files_are_read_once_and_stay(tmp_path: Path) -> None:
+    files = share(tmp_path)
+    os.utime(files.put("a.csv", "id,name\n1,a\n"), (1000, 1000))
+
+    async def scene() -> None:
+        entity = files.entity(pattern="*.csv", fields=TWO, keep=True)
+        async with files.open() as connection:
+            (first,) = await pages_of(connection, entity)
+            await connection.settled(entity, first.name, rejected=False)
+            assert await pages_of(connection, entity, first.position) == []
+            files.put("b.csv", "id,name\n2,b\n")
+            (second,) = await pages_of(connection, entity, first.position)
+            assert [r["id"] for r in second.records] == [2]
+            assert await pages_of(connection, entity, second.position) == []
+        assert sorted(p.name for p in files.root.iterdir()) == ["a.csv", "b.csv"]
+
+    asyncio.run(scene())
+
+
 def test_a_new_file_of_the_same_name_is_new(tmp_path: Path) -> None:
     files = share(tmp_path)
     os.utime(files.put("o.csv", "id,name\n1,a\n2,b\n"), (1000, 1000))

@@ -88,7 +88,8 @@ def pages(
         is_here = (start.file, start.identity) == (file.name, file.identity)
         mark = Mark(start.offset, start.row) if is_here else Mark()
         if file.name in done:
-            yield Page([], msgspec.to_builtins(Position(done=dict(done))), [], file.name, True)
+            if not extra.keep:
+                yield Page([], msgspec.to_builtins(Position(done=dict(done))), [], file.name, True)
             continue
         yield from _file_pages(entity, extra, settings, file, mark, done, broken)
         done[file.name] = file.identity
