@@ -203,3 +203,18 @@ def test_missing_tables_and_columns_are_told_by_name(database: TestDatabase) -> 
         assert isinstance(no_column, Reject) and "Did you mean 'name'" in no_column.reason and no_column.path == "nmae"
 
     asyncio.run(scene())
+
+
+def test_a_value_the_driver_cannot_send_harms_nobody_else(database: TestDatabase) -> None:
+    async def scene() -> None:
+        products = database.entity("products")
+        names = ("good", "\ud800", "x" * 61 if database.name != "sqlite" else "\udfff", "also good")
+        async with database.open() as connection:
+            records = [{"sku": f"S{i}", "name": name, "version": 1} for i, name in enumerate(names)]
+            outcome = await connection.write(products, UPSERT, [item(r, f"e{i}") for i, r in enumerate(records)])
+        assert isinstance(outcome, Partial)
+        assert [type(o) for o in outcome.outcomes] == [Done, Reject, Reject, Done]
+        assert all("x" * 61 not in o.reason for o in outcome.outcomes if isinstance(o, Reject))
+        assert database.rows("SELECT sku FROM products ORDER BY sku") == [("S0",), ("S3",)]
+
+    asyncio.run(scene())

@@ -60,6 +60,9 @@ _MY_VALUE = {1264, 1265, 1292, 1366, 1406, 3140, 4025, 3819}
 _SQLITE_RETRY = {5, 6, 517, 261}
 _SQLITE_RECONNECT = {8, 10, 11, 13, 14, 26}
 
+# what drivers raise for a value they cannot put on the wire (lone surrogates, numbers too large)
+BINDING_ERRORS = (ValueError, TypeError, OverflowError)
+
 UNIQUE, NULL, REFERENCE, VALUE = "sql-not-unique", "sql-null", "sql-reference", "sql-value"
 SCHEMA, PRIVILEGE, REFUSED = "sql-schema", "sql-privilege", "sql-refused"
 _WHY = {
@@ -120,6 +123,8 @@ def _by_class(error: BaseException, original: BaseException) -> Verdict:
         return Verdict("reconnect", f"the database does not answer ({label})")
     if isinstance(error, exc.ProgrammingError | exc.NotSupportedError | exc.StatementError):
         return _refused(SCHEMA if isinstance(error, exc.DBAPIError) else VALUE, label=label)
+    if isinstance(error, BINDING_ERRORS):
+        return _refused(VALUE, label=type(error).__name__)
     return Verdict("unknown", f"an error of the database driver that is not known ({label})")
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from accord.connectors.sql.database import CommitFailed, Database
 from accord.connectors.sql.effects import Effects
-from accord.connectors.sql.errors import UNIQUE, outcome_of, verdict_of
+from accord.connectors.sql.errors import BINDING_ERRORS, UNIQUE, outcome_of, verdict_of
 from accord.connectors.sql.tables import RAW_DIALECTS, Child, Misfit, Plan
 from accord.connectors.sql.values import plain
 from accord.record import Done, Outcome, Partial, Reconnect, Reject, Retry
@@ -62,7 +62,7 @@ def _transaction(
                 return _fast(connection, effects, plan, mode, items)
         except (_Careful, Misfit):
             pass
-        except sa.exc.StatementError as error:
+        except (sa.exc.StatementError, *BINDING_ERRORS) as error:
             if verdict_of(error).kind != "reject":
                 raise
     with database.writing() as connection:
@@ -108,7 +108,7 @@ def _careful(connection: sa.Connection, effects: Effects, plan: Plan, mode: Writ
         except Misfit as misfit:
             savepoint.rollback()
             return misfit.reject
-        except sa.exc.StatementError as error:
+        except (sa.exc.StatementError, *BINDING_ERRORS) as error:
             verdict = verdict_of(error)
             if verdict.kind != "reject":
                 raise
