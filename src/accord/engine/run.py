@@ -158,7 +158,7 @@ class Attempt:
                 self._respond(self._lease.message.id, command)
                 return None
             case Mark():
-                mark = MarkSeen(command.scope, command.id, self._lease.seq, self._clock.now())
+                mark = MarkSeen(command.scope, command.id, self._lease.seq, self._clock.now(), command.version)
                 return bool(await self._journal.submit(mark))
             case Note():
                 kind = FlowWarning if command.level in ("warning", "error") else FlowNote

@@ -91,11 +91,13 @@ class Respond(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """Idempotent receiver: answer True when (scope, id) was not seen before by another message."""
+    """Idempotent receiver: answer True when (scope, id) was not seen before by another message, or only with a smaller ``version``
+    (see ``flow.versions``; '' is smaller than every other)."""
 
     path: str
     scope: str
     id: str
+    version: str = ""
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from accord.flow.answers import Answers, Exhausted, NoAnswer
 from accord.flow.commands import All, Call, Command, Fetch, Finished, Mark, Note, Resolve, Respond, Running, Wait, Write
 from accord.flow.flow import Flow
 from accord.flow.running import StepRejected
+from accord.flow.versions import NEWEST
 from accord.record import Done, Message, Reject
 
 COMMANDS_MAX = 100_000
@@ -42,7 +43,7 @@ class Trial:
         self.rejected: Rejected | None = None
         self.finished: Finished | None = None
         self._done: dict[str, Done] = {}
-        self._seen: set[tuple[str, str]] = set()
+        self._seen: dict[tuple[str, str], str] = {}  # (scope, id) to the newest version
         self._is_undoing = False
         self._count = 0
 
@@ -65,7 +66,8 @@ class Trial:
             self.rejected = msgspec.structs.replace(self.rejected, reason=reason)
 
     def mark_seen(self, scope: str, id: str) -> None:
-        self._seen.add((scope, id))
+        """As if a message with this id, and none newer to come, had been processed before."""
+        self._seen[scope, id] = NEWEST
 
     def _drive(self, running: Running) -> Finished:
         answer: Any = None
@@ -88,9 +90,11 @@ class Trial:
                 return [self.refs.get(query) for query in queries]
             case Write() | Call() | Fetch():
                 return self._effect(command)
-            case Mark(scope=scope, id=id):
-                is_new = (scope, id) not in self._seen
-                self._seen.add((scope, id))
+            case Mark(scope=scope, id=id, version=version):
+                known = self._seen.get((scope, id))
+                is_new = known is None or version > known
+                if is_new:
+                    self._seen[scope, id] = version
                 return is_new
             case Respond():
                 self.response = self.response or command

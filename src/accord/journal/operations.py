@@ -141,12 +141,14 @@ class SaveReferences(msgspec.Struct, frozen=True, tag=True):
 
 
 class MarkSeen(msgspec.Struct, frozen=True, tag=True):
-    """The idempotent receiver of a `dedupe` step: True when (scope, id) is new or was marked by the same message before."""
+    """The idempotent receiver of a `dedupe` step: True when (scope, id) is new, was marked last by the same message, or was marked
+    with a smaller ``version`` (compared as text); then this message's version is the mark's."""
 
     scope: str
     id: str
     seq: int
     now: dt.datetime
+    version: str = ""
 
 
 class Prune(msgspec.Struct, frozen=True, tag=True):

@@ -298,6 +298,19 @@ class JournalSuite:
         store.commit([Prune(before=_LONG_AGO, seen_before=START + dt.timedelta(seconds=1), limit=10)])
         assert store.commit([mark("s", "1", 11)]) == [True]
 
+    def test_a_mark_gives_way_to_a_greater_version_only(self, store: Store) -> None:
+        def mark(seq: int, version: str, seconds: int = 0) -> MarkSeen:
+            return MarkSeen("s", "1", seq, START + dt.timedelta(seconds=seconds), version)
+
+        assert store.commit([mark(1, ""), mark(2, "b"), mark(2, "b"), mark(3, "b"), mark(4, "a"), mark(1, "")]) == [
+            True, True, True, False, False, False,
+        ]  # fmt: skip
+        assert store.commit([mark(5, "b\U0001f600"), mark(6, "b\uffff"), mark(6, "c", 9), mark(7, "")]) == [
+            True, False, True, False,
+        ]  # fmt: skip
+        store.commit([Prune(before=_LONG_AGO, seen_before=START + dt.timedelta(seconds=9), limit=10)])
+        assert store.commit([mark(8, "b")]) == [False]  # a renewed mark is kept as long as a new one
+
     # prune
 
     def test_prune_takes_old_done_messages_only_oldest_first_and_bounded(self, store: Store) -> None:
@@ -415,7 +428,14 @@ _OPERATIONS: st.SearchStrategy[Operation] = st.one_of(
     st.builds(ReleaseHeld, st.sampled_from(["erp", "crm"]), _LIMITS, st.sampled_from(["", "f"])),
     st.builds(SaveCursors, _CURSORS),
     st.builds(SaveReferences, _REFERENCES),
-    st.builds(MarkSeen, st.sampled_from(["s", "t"]), st.sampled_from(["1", "2"]), _SEQS, _TIMES),
+    st.builds(
+        MarkSeen,
+        st.sampled_from(["s", "t"]),
+        st.sampled_from(["1", "2"]),
+        _SEQS,
+        _TIMES,
+        st.sampled_from(["", "a", "b", "c"]),
+    ),
     st.builds(Prune, _TIMES, _TIMES, _LIMITS),
 )
 

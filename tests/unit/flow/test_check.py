@@ -35,6 +35,7 @@ CASES = {
         "- write: books.lines\n  with: {sku: '\"a\"'}\n  guarantee: once",
         "paper has no memory",
     ),
+    "flow.bad-version": (WEBHOOK, "- dedupe: id\n  newest: total", "total"),
     "flow.not-in-split": (WEBHOOK, "- split: lines\n  steps:\n    - respond: {body: sku}", "respond"),
     "flow.two-records": (
         WEBHOOK,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from decimal import Decimal
 
+import msgspec
+
 from accord.flow.commands import All, Call, Fetch, Mark, Note, Resolve, Respond, Wait, Write
+from accord.flow.versions import version_text
 from accord.record import Done, Reject
 from accord.sdk.connector import WriteMode
 
@@ -191,6 +194,21 @@ def test_dedupe_stops_what_was_seen(flow_of, message, drive):
     flow = flow_of("  - dedupe: id\n    scope: orders\n")
     assert drive(flow.run(message())).commands == [Mark(path="0.dedupe", scope="orders", id="7")]
     assert "orders" in drive(flow.run(message()), {"0.dedupe": False}).finished.stopped
+
+
+def test_dedupe_with_newest_marks_the_version(flow_of, message, drive):
+    flow = flow_of("  - dedupe: id\n    newest: message.time\n")
+    (mark,) = drive(flow.run(message())).commands
+    assert mark.version == version_text(message().time)
+    assert "older than what was already processed" in drive(flow.run(message()), {"0.dedupe": False}).finished.stopped
+
+
+def test_a_version_that_is_too_long_is_refused_with_its_place(flow_of, message, drive):
+    flow = flow_of("  - dedupe: id\n    newest: coalesce(note, '-')\n")
+    rejected = drive(
+        flow.run(message(msgspec.json.encode({**msgspec.json.decode(message().body), "note": "x" * 1001})))
+    ).rejected
+    assert (rejected.step, rejected.problem.code) == ("0.dedupe", "flow.bad-version")
 
 
 def test_delays_add_up_from_the_time_of_acceptance(flow_of, message, drive):

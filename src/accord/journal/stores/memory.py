@@ -54,9 +54,15 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True):
     is_recovered: bool = False
 
 
+class _Mark(msgspec.Struct, frozen=True):
+    seq: int
+    at: dt.datetime
+    version: str = ""
+
+
 class _Tables(msgspec.Struct):
     entries: dict[int, _Entry] = {}
-    marks: dict[tuple[str, ...], tuple[int, dt.datetime]] = {}
+    marks: dict[tuple[str, ...], _Mark] = {}
     references: dict[tuple[str, str, str], str] = {}
     cursors: dict[str, bytes] = {}
     last_seq: int = 0
@@ -120,10 +126,7 @@ class MemoryStore:
             case SaveReferences():
                 return self._refer(operation.references)
             case MarkSeen():
-                first = self._tables.marks.setdefault(
-                    ("step", operation.scope, operation.id), (operation.seq, operation.now)
-                )
-                return first[0] == operation.seq
+                return self._mark_seen(operation)
             case Prune():
                 return self._prune(operation)
 
@@ -134,12 +137,12 @@ class MemoryStore:
             raise TypeError(f"the time of message {message.id} has no zone")
         mark = ("event", message.flow, message.source, message.event_id)
         if message.event_id and mark in tables.marks:
-            seq = tables.marks[mark][0]
+            seq = tables.marks[mark].seq
             return AcceptedOne(seq if seq in tables.entries else 0, True)
         first = next((e.seq for e in tables.entries.values() if e.message.id == message.id), 0)
         seq = first or tables.last_seq + 1
         if message.event_id:
-            tables.marks[mark] = (seq, message.time)
+            tables.marks[mark] = _Mark(seq, message.time)
         if first:
             return AcceptedOne(first, True)
         tables.last_seq = seq
@@ -202,9 +205,17 @@ class MemoryStore:
             leases.append(_lease(self._replace(entry, state=State.READY, due=None, held_by="")))
         return tuple(leases)
 
+    def _mark_seen(self, operation: MarkSeen) -> bool:
+        name = ("step", operation.scope, operation.id)
+        known = self._tables.marks.get(name)
+        if known is None or operation.version > known.version:
+            self._tables.marks[name] = _Mark(operation.seq, operation.now, operation.version)
+            return True
+        return known.seq == operation.seq
+
     def _prune(self, operation: Prune) -> int:
         tables = self._tables
-        old = [(at, mark) for mark, (_, at) in tables.marks.items() if at < operation.seen_before]
+        old = [(mark.at, name) for name, mark in tables.marks.items() if mark.at < operation.seen_before]
         for _, mark in sorted(old)[: operation.limit + 100]:
             del tables.marks[mark]
         done = sorted((e.message.time, e.seq) for e in self._in_state(State.DONE, ""))

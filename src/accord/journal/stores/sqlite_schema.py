@@ -65,7 +65,9 @@ _FIRST: Migration = (
     "INSERT INTO facts (name, value) VALUES ('opening', 0), ('seq_floor', 0)",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST,)
+_VERSIONED_MARKS: Migration = ("ALTER TABLE marks ADD COLUMN version TEXT NOT NULL DEFAULT ''",)
+
+MIGRATIONS: tuple[Migration, ...] = (_FIRST, _VERSIONED_MARKS)
 
 
 def to_us(moment: dt.datetime) -> int:

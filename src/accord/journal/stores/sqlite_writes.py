@@ -44,6 +44,8 @@ _END_OF_TIME_US = 2**62
 _READY, _WAITING, _HELD, _DONE, _DEAD = (int(s) for s in State)
 
 _INSERT_MARK = "INSERT INTO marks (digest, seq, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_INSERT_STEP_MARK = "INSERT INTO marks (digest, seq, at, version) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_RENEW_MARK = "UPDATE marks SET seq = ?, at = ?, version = ? WHERE digest = ?"
 _INSERT_MESSAGE = """INSERT INTO messages (seq, id, flow, key, state, is_head, accepted_at) VALUES (?1, ?2, ?3, ?4, 0,
     NOT EXISTS (SELECT 1 FROM messages WHERE state < 10 AND flow = ?3 AND key = ?4), ?5) ON CONFLICT DO NOTHING"""
 _INSERT_CONTENT = "INSERT INTO contents (seq, message) VALUES (?, ?)"
@@ -309,10 +311,13 @@ class Writes:
             self._references.append((r.b, r.b_key, r.a, r.a_key))
 
     def _mark_seen(self, operation: MarkSeen) -> bool:
-        digest = mark_digest("step", operation.scope, "", operation.id)
-        if self._execute(_INSERT_MARK, (digest, operation.seq, to_us(operation.now))).rowcount:
+        digest, at = mark_digest("step", operation.scope, "", operation.id), to_us(operation.now)
+        if self._execute(_INSERT_STEP_MARK, (digest, operation.seq, at, operation.version)).rowcount:
             return True
-        (seq,) = self._execute("SELECT seq FROM marks WHERE digest = ?", (digest,)).fetchone()
+        seq, version = self._execute("SELECT seq, version FROM marks WHERE digest = ?", (digest,)).fetchone()
+        if operation.version > version:
+            self._execute(_RENEW_MARK, (operation.seq, at, operation.version, digest))
+            return True
         return bool(seq == operation.seq)
 
     def _prune(self, operation: Prune) -> int:
