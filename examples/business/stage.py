@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -21,7 +20,7 @@ from accord.sandbox.launcher import Sandbox
 HERE = Path(__file__).parent
 READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 60.0
-SHOP_TOPICS = 3  # that the flows listen to
+TOPICS = {"shop": 3, "shipping": 1}  # that the flows listen to
 
 
 class Stage:
@@ -51,11 +50,8 @@ class Stage:
     def __enter__(self) -> Stage:
         try:
             self.sandbox.start().wait_ready()
-            self.register_with_carrier()
             self.start_accord()
-            self.wait_until(
-                lambda: self.sandbox.counts("shop")["hooks"] == SHOP_TOPICS, "the shop knows where to send webhooks"
-            )
+            self.wait_until(self.is_subscribed, "shop and carrier know where to send webhooks")
         except BaseException:
             self.close()
             raise
@@ -103,13 +99,8 @@ class Stage:
         command = [sys.executable, "-m", "accord.cli.main", *arguments, "--project", str(self.project)]
         return subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=120, check=False)
 
-    def register_with_carrier(self) -> None:
-        """What a person does once in the carrier's settings: where to send its webhooks."""
-        body = json.dumps({"url": f"{self.address}/hooks/shipping", "topics": ["shipment.dispatched"]}).encode()
-        headers = {"content-type": "application/json", "x-api-key": self.sandbox.credentials("shipping")["api_key"]}
-        request = urllib.request.Request(self.sandbox.address("shipping") + "/webhooks", body, headers)
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            assert answer.status == 201, answer.status
+    def is_subscribed(self) -> bool:
+        return all(self.sandbox.counts(name)["hooks"] == topics for name, topics in TOPICS.items())
 
     def is_ready(self) -> bool:
         try:
