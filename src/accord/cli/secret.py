@@ -27,15 +27,12 @@ def command() -> None:
 @click.option("--value-from", type=click.File("r"), help="A file to read the value from ('-': standard input).")
 def set_(folder: Path, environment: str, name: str, value_from: IO[str] | None) -> None:
     """Set a secret; its value is asked for, never given as an argument (arguments show in process lists)."""
-    from accord.settings.secrets import Key
-
-    sealed, key_file = _file(folder, environment)
+    sealed, key_file = secrets_file(folder, environment)
     if value_from is not None:
         value = value_from.read().rstrip("\n")
     else:
         value = click.prompt(f"Value of {name}", hide_input=True, confirmation_prompt=sys.stdin.isatty())
-    if not sealed.path.exists() and "ACCORD_KEY" not in os.environ and not key_file.path.exists():
-        key_file.store(Key.generate())
+    if ensure_key(sealed, key_file):
         click.echo(
             f"A new key was written to {key_file.path}. Keep it safe and out of git: without it the secrets are lost."
         )
@@ -47,7 +44,7 @@ def set_(folder: Path, environment: str, name: str, value_from: IO[str] | None) 
 @project_options
 def list_(folder: Path, environment: str) -> None:
     """Names of the secrets in the file (never their values)."""
-    sealed, _ = _file(folder, environment)
+    sealed, _ = secrets_file(folder, environment)
     for name in sealed.names():
         click.echo(name)
 
@@ -57,7 +54,7 @@ def list_(folder: Path, environment: str) -> None:
 @click.argument("name")
 def remove(folder: Path, environment: str, name: str) -> None:
     """Remove a secret."""
-    sealed, _ = _file(folder, environment)
+    sealed, _ = secrets_file(folder, environment)
     if not sealed.remove(name):
         what, mend = f"There is no secret '{name}' in {sealed.path.name}.", did_you_mean(name, sealed.names())
         raise SettingsError(what, mend=mend, code="settings.secret-missing")
@@ -68,12 +65,23 @@ def remove(folder: Path, environment: str, name: str) -> None:
 @project_options
 def rotate(folder: Path, environment: str) -> None:
     """Make a new key and encrypt every secret with it."""
-    sealed, key_file = _file(folder, environment)
+    sealed, key_file = secrets_file(folder, environment)
     count = sealed.rotate_key_file(key_file)
     click.echo(f"{count} secrets are encrypted with a new key in {key_file.path}")
 
 
-def _file(folder: Path, environment: str) -> tuple[SealedFile, KeyFile]:
+def ensure_key(sealed: SealedFile, key_file: KeyFile) -> bool:
+    """Makes the key of a file that is not there yet, unless there is one already. True when it was made."""
+    from accord.settings.secrets import Key
+
+    if sealed.path.exists() or "ACCORD_KEY" in os.environ or key_file.path.exists():
+        return False
+    key_file.store(Key.generate())
+    return True
+
+
+def secrets_file(folder: Path, environment: str) -> tuple[SealedFile, KeyFile]:
+    """The encrypted file an environment declares, and the file of its key. Raises DeclarationError, SettingsError."""
     from accord.settings.decode import decode
     from accord.settings.environment import sealed_file
     from accord.settings.node import read_yaml
@@ -91,5 +99,7 @@ def _file(folder: Path, environment: str) -> tuple[SealedFile, KeyFile]:
         if isinstance(source, SecretSource) and source.file:
             return sealed_file(file.name, source, folder, os.environ)
     raise SettingsError(
-        "this environment declares no encrypted file", mend="Add {file: secrets.accord} under `secrets`."
+        "This environment declares no encrypted file.",
+        mend="Add {file: secrets.accord} under `secrets` in accord.yaml.",
+        code="settings.no-secrets-file",
     )

@@ -45,7 +45,9 @@ class _Reference(msgspec.Struct, frozen=True):
     is_: str
 
 
-class _Test(msgspec.Struct, frozen=True):
+class DeclaredTest(msgspec.Struct, frozen=True):
+    """One of a flow's ``tests``. ``at``: when the message is accepted; ``seen``: ids met before; ``answers``: what systems answer."""
+
     given: Node
     expect: Node
     name: str = ""
@@ -57,7 +59,9 @@ class _Test(msgspec.Struct, frozen=True):
     answers: Node | None = None
 
 
-class _Expect(msgspec.Struct, frozen=True):
+class DeclaredExpect(msgspec.Struct, frozen=True):
+    """What a test expects; what it does not name is not judged, but for a refusal or a stop nobody expected."""
+
     writes: Node | None = None
     calls: Node | None = None
     sends: Node | None = None
@@ -81,17 +85,17 @@ def run_flow_tests(flow: Flow, read: ReadFile | None = None) -> list[FlowTestRes
 def check_tests(tests: tuple[Node, ...], faults: Faults) -> None:
     """Faults of the tests' own shape; what they expect is judged when they run."""
     for node in tests:
-        test = decode(node, _Test, faults, what="this test")
+        test = decode(node, DeclaredTest, faults, what="this test")
         if test is not None:
-            decode(test.expect, _Expect, faults, what="`expect`")
+            decode(test.expect, DeclaredExpect, faults, what="`expect`")
             Answers(test.answers, faults)
 
 
 def run_flow_test(flow: Flow, node: Node, index: int = 0, read: ReadFile | None = None) -> FlowTestResult:
     """Runs one test; what is wrong with the test itself becomes its ``problem``."""
     faults = Faults()
-    test = decode(node, _Test, faults, what="this test")
-    expect = decode(test.expect, _Expect, faults, what="`expect`") if test is not None else None
+    test = decode(node, DeclaredTest, faults, what="this test")
+    expect = decode(test.expect, DeclaredExpect, faults, what="`expect`") if test is not None else None
     name = (test.name if test else "") or f"test {index + 1}"
     body = _body(test.given, read, faults) if test is not None else None
     answers = Answers(test.answers if test else None, faults, flow.names)
@@ -142,7 +146,7 @@ def _body(node: Node, read: ReadFile | None, faults: Faults) -> bytes | None:
     return raw
 
 
-def _judge(expect: _Expect, trial: Trial) -> list[Difference]:
+def _judge(expect: DeclaredExpect, trial: Trial) -> list[Difference]:
     found: list[Difference] = []
     sends = {effect.path for effect in trial.flow.effects if effect.mode == "send"}
     is_send = {id(call): re.sub(r"\[[0-9]+\]", "[]", call.path) in sends for call in trial.calls}
@@ -169,7 +173,7 @@ def _judge(expect: _Expect, trial: Trial) -> list[Difference]:
     return found
 
 
-def _judge_end(expect: _Expect, trial: Trial) -> list[Difference]:
+def _judge_end(expect: DeclaredExpect, trial: Trial) -> list[Difference]:
     """How it ended is always judged: a refusal or a stop nobody expected is a difference."""
     found: list[Difference] = []
     rejected = trial.rejected

@@ -33,7 +33,9 @@ class FlowSpec(msgspec.Struct, frozen=True, kw_only=True):
     place: Place = NOWHERE
 
 
-class _File(msgspec.Struct, frozen=True):
+class FlowFile(msgspec.Struct, frozen=True):
+    """A flow: a trigger and steps."""
+
     flow: str
     on: Node
     steps: Node
@@ -50,7 +52,7 @@ def read_flow(node: Node, faults: Faults, *, policy: ErrorPolicy | None = None, 
 
     ``policy`` and ``zone`` are the project's defaults, for what the file leaves out.
     """
-    file = decode(node, _File, faults, what="this flow") or _what_there_is(node)
+    file = decode(node, FlowFile, faults, what="this flow") or _what_there_is(node)
     if file is None:
         return None
     if not NAME.match(file.flow):
@@ -77,13 +79,13 @@ def read_flow(node: Node, faults: Faults, *, policy: ErrorPolicy | None = None, 
     )
 
 
-def _what_there_is(node: Node) -> _File | None:
+def _what_there_is(node: Node) -> FlowFile | None:
     """The parts of a faulty file that can be checked further."""
     on, steps, name = node.get("on"), node.get("steps"), node.get("flow")
     if on is None or steps is None:
         return None
     is_named = name is not None and isinstance(name.value, str)
-    return _File(
+    return FlowFile(
         str(name.value) if name and is_named else "unnamed",
         on,
         steps,

@@ -98,7 +98,7 @@ class _Manual(msgspec.Struct, frozen=True):
     manual: str
 
 
-_SPECS: dict[str, type[msgspec.Struct]] = {
+TRIGGER_SPECS: dict[str, type[msgspec.Struct]] = {
     "webhook": _Webhook,
     "poll": _Poll,
     "files": _Files,
@@ -119,18 +119,18 @@ def read_triggers(node: Node, faults: Faults, zone: str = "UTC") -> tuple[Trigge
 
 
 def read_trigger(node: Node, faults: Faults, zone: str) -> Trigger | None:
-    kinds = [key for key, _ in node.items() if key in _SPECS]
+    kinds = [key for key, _ in node.items() if key in TRIGGER_SPECS]
     if not node.is_map or len(kinds) != 1:
         keys = [key for key, _ in node.items()]
         shown = f"'{', '.join(keys)}'" if keys else node.describe()
         faults.add(
             "flow.bad-trigger",
             node.place,
-            f"A trigger has exactly one of {', '.join(_SPECS)}; here stands {shown}.",
-            did_you_mean(keys[0], _SPECS) if keys and not kinds else "Write for example {webhook: shop.orders}.",
+            f"A trigger has exactly one of {', '.join(TRIGGER_SPECS)}; here stands {shown}.",
+            did_you_mean(keys[0], TRIGGER_SPECS) if keys and not kinds else "Write for example {webhook: shop.orders}.",
         )
         return None
-    spec = decode(node, _SPECS[kinds[0]], faults, what=f"the '{kinds[0]}' trigger")
+    spec = decode(node, TRIGGER_SPECS[kinds[0]], faults, what=f"the '{kinds[0]}' trigger")
     match spec:
         case _Webhook(webhook=entity, topic=topic):
             return WebhookTrigger(entity, (topic,) if isinstance(topic, str) else topic, node.place)
