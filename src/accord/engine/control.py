@@ -166,30 +166,30 @@ class Control:
         """Puts a dead letter back on its way, mended if ``body`` is given. Raises ControlError when it is none."""
         flow = self._dead_row(seq)
         if not await self._journal.submit(Replay(seq, body, from_start)):
-            raise ControlError(f"message {seq} is not a dead letter any more")
+            raise ControlError(f"Message {seq} is not a dead letter any more.")
         if flow in self._queues:
             self._queues[flow].reopened()
 
     async def discard(self, seq: int, reason: str) -> None:
         self._dead_row(seq)
         if not await self._journal.submit(Discard(seq, reason)):
-            raise ControlError(f"message {seq} is not a dead letter any more")
+            raise ControlError(f"Message {seq} is not a dead letter any more.")
 
     async def send(self, flow: str, body: bytes, event_id: str = "") -> Stored:
         """Gives one record to a flow by hand."""
         found = self._flows.get(flow)
         if found is None:
-            raise ControlError(f"there is no flow '{flow}'", mend=did_you_mean(flow, self._flows))
+            raise ControlError(f"There is no flow '{flow}'.", mend=did_you_mean(flow, self._flows))
         source = next((t.entity for t in found.triggers if isinstance(t, ManualTrigger)), found.source)
         if not source:
-            raise ControlError(f"flow '{flow}' starts from no entity", mend="Add a trigger {manual: system.entity}.")
+            raise ControlError(f"Flow '{flow}' starts from no entity.", mend="Add a trigger {manual: system.entity}.")
         arrival = Arrival(source=source, body=body, event_id=event_id)
         return await self._acceptor.store([self._acceptor.message(found, arrival)])
 
     def _dead_row(self, seq: int) -> str:
         rows = self._journal.read.dead_letters(after_seq=seq - 1, limit=1)
         if not rows or rows[0].seq != seq:
-            raise ControlError(f"message {seq} is not a dead letter", mend="`accord dead list` shows them.")
+            raise ControlError(f"Message {seq} is not a dead letter.", mend="`accord dead list` shows them.")
         return rows[0].message.flow
 
     def _message_view(self, row: MessageRow) -> MessageView:

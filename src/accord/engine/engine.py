@@ -100,10 +100,11 @@ class Engine:
         """Raises JournalError, ConnectorError, OSError (address taken); what was opened is closed again."""
         try:
             self.open_journal()
+            bound = self._bind()
             await self._connect()
             self._run_queues()
             self._run_tasks()
-            await self._serve()
+            await self._serve(bound)
         except BaseException:
             await self.stop()
             raise
@@ -223,10 +224,10 @@ class Engine:
                 elif isinstance(trigger, ScheduleTrigger):
                     self._spawn(Schedule(flow, trigger, self.acceptor, self.journal, self.clock).run())
 
-    async def _serve(self) -> None:
+    def _bind(self) -> str:
+        """Takes the address before any message runs, so that one that is taken stops the start at once."""
         if not self.settings.with_web:
-            self.address = "(no web)"
-            return
+            return ""
         intake = Intake(
             self._connections,
             self.acceptor,
@@ -238,7 +239,12 @@ class Engine:
             control=ControlApi(self.control, self.token).handle,
         )
         self._web = WebServer(intake, self.settings.host, self.settings.port)
-        self.address = "http://" + self._web.bind()
+        return "http://" + self._web.bind()
+
+    async def _serve(self, bound: str) -> None:
+        self.address = bound or "(no web)"
+        if self._web is None:
+            return
         await self._web.start()
         state = msgspec.json.encode({"address": self.address, "token": self.token})
         path = self.settings.state_folder / STATE_FILE
