@@ -11,6 +11,7 @@ import msgspec
 
 from accord.engine.clock import Clock
 from accord.engine.dispatch import FlowQueue
+from accord.engine.malformed import MALFORMED_HEADER, malformed_mark
 from accord.flow.flow import Flow
 from accord.flow.trigger import WebhookTrigger
 from accord.journal.group import Journal
@@ -22,7 +23,8 @@ FETCH_HEADER = "accord-fetch"
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """A record as it came: JSON ``body``, the source's ``event_id`` ('' if none), ``topic``, and ``fetch``: read it by this key."""
+    """A record as it came: JSON ``body``, the source's ``event_id`` ('' if none), ``topic``, and ``fetch``: read it by this key.
+    ``malformed``: why the source could not read the record; it is kept as a dead letter."""
 
     source: str
     body: bytes
@@ -30,6 +32,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     topic: str = ""
     fetch: str = ""
     trace_id: str = ""
+    malformed: str = ""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -71,6 +74,8 @@ class Acceptor:
             headers[TOPIC_HEADER] = arrival.topic
         if arrival.fetch:
             headers[FETCH_HEADER] = arrival.fetch
+        if arrival.malformed:
+            headers[MALFORMED_HEADER] = malformed_mark(arrival.body, arrival.malformed)
         return Message(
             id=id,
             flow=flow.name,

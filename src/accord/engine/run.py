@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from accord.engine.accept import malformed_reason
 from accord.engine.clock import Clock
 from accord.engine.delivery import Delivery
 from accord.flow.commands import (
@@ -109,7 +110,7 @@ class Attempt:
     async def run(self) -> Settlement:
         message = self._lease.message
         try:
-            dead = self._stored_give_up()
+            dead = self._stored_give_up() or self._malformed()
             if dead is None:
                 finished = await self._drive(self._flow.run(message))
                 return self._settle(State.DONE, reason=finished.stopped)
@@ -304,6 +305,10 @@ class Attempt:
     def _stored_give_up(self) -> DeadLetter | None:
         stored = self._results.get(GIVE_UP_PATH)
         return msgspec.json.decode(stored, type=DeadLetter) if stored is not None else None
+
+    def _malformed(self) -> DeadLetter | None:
+        reason = malformed_reason(self._lease.message)
+        return DeadLetter(step="start", code="connector.malformed", reason=reason) if reason else None
 
     async def _give_up(self, dead: DeadLetter) -> Settlement:
         """Undoes what was done, in reverse, as durable effects of its own; then the message is dead."""

@@ -83,7 +83,12 @@ class Reader:
         messages = [
             self._acceptor.message(
                 self._flow,
-                Arrival(source=self._entity.name, body=encode_json(record), event_id=_event_id(page, index)),
+                Arrival(
+                    source=self._entity.name,
+                    body=encode_json(record),
+                    event_id=_event_id(page, index),
+                    malformed=page.malformed.get(index, ""),
+                ),
             )
             for index, record in enumerate(page.records)
         ]
