@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from accord.engine.accept import malformed_reason
 from accord.engine.clock import Clock
 from accord.engine.delivery import Delivery
+from accord.engine.malformed import malformed_reason
 from accord.flow.commands import (
     All,
     Answer,
