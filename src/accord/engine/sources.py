@@ -28,7 +28,10 @@ BACKLOG_MAX = 20_000  # open messages of a flow; reading pauses above it, so tha
 BACKLOG_WAIT_S = 0.2
 FAILED_WAIT_FIRST_S = 1.0
 FAILED_WAIT_LONGEST_S = 60.0
-CATCH_UP_LOOK_BACK = dt.timedelta(days=32)  # bounds the search for the last missed time after a long stop
+LOOK_BACK = dt.timedelta(
+    hours=1
+)  # where the search for the last missed time begins; a cron line has at most 60 times in it
+LOOK_BACK_FACTOR = 12
 
 
 class Reader:
@@ -156,7 +159,11 @@ class Schedule:
         now = self._clock.now()
         if self._trigger.every_s:
             return max(due, self._trigger.after(now - dt.timedelta(seconds=self._trigger.every_s)))
-        recent = self._trigger.after(max(due, now - CATCH_UP_LOOK_BACK))
+        look_back = LOOK_BACK
+        while (recent := self._trigger.after(max(due, now - look_back))) > now:
+            if now - look_back <= due:
+                return due
+            look_back *= LOOK_BACK_FACTOR
         while recent <= now:
             due, recent = recent, self._trigger.after(recent)
         return due

@@ -17,6 +17,8 @@ POLL_EVERY_S = 60.0
 FILES_EVERY_S = 2.0
 EVERY_S_MIN = 0.1
 
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
 
 class WebhookTrigger(msgspec.Struct, frozen=True, tag="webhook"):
     """Events of ``entity`` (full name) with one of ``topics``; no topics: every topic of the entity."""
@@ -53,9 +55,10 @@ class ScheduleTrigger(msgspec.Struct, frozen=True, tag="schedule"):
     def after(self, instant: dt.datetime) -> dt.datetime:
         """The next time strictly after ``instant`` (aware), in UTC. Intervals count from 1970-01-01."""
         if self.every_s:
-            seconds = instant.timestamp()
-            steps = seconds // self.every_s + 1
-            return dt.datetime.fromtimestamp(steps * self.every_s, dt.UTC)
+            every = dt.timedelta(
+                seconds=self.every_s
+            )  # whole microseconds: floats would give a time twice, or one too near
+            return _EPOCH + ((instant - _EPOCH) // every + 1) * every
         found: dt.datetime = next(CronSim(self.cron, instant.astimezone(zoneinfo.ZoneInfo(self.zone))))
         return found.astimezone(dt.UTC)
 
