@@ -98,7 +98,7 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"{where}{error.strerror or error} [cli.system]", err=True)
+        click.echo(str(AccordError(f"{where}{error.strerror or error}.", code="cli.system")), err=True)
         sys.exit(1)
 
 

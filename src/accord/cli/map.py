@@ -41,7 +41,7 @@ def try_(folder: Path, environment: str, name: str, file: Path, refs: tuple[str,
     mapping = project.mappings.get(name)
     if mapping is None:
         what, mend = f"There is no mapping '{name}'.", did_you_mean(name, project.mappings)
-        raise AccordError(what, mend=mend, code="mapping.unknown")
+        raise AccordError(what, mend=mend, code="cli.unknown-mapping")
     contract = compile_contract(mapping.source, project.functions, Faults(), types_only=True)
     surroundings = Environment(dt.datetime.now(dt.UTC), {}, dict(_reference(text) for text in refs))
     try:

@@ -101,5 +101,5 @@ def secrets_file(folder: Path, environment: str) -> tuple[SealedFile, KeyFile]:
     raise SettingsError(
         "This environment declares no encrypted file.",
         mend="Add {file: secrets.accord} under `secrets` in accord.yaml.",
-        code="settings.no-secrets-file",
+        code="cli.no-secrets-file",
     )
