@@ -20,11 +20,12 @@ from accord.record import Cursor, Message
 
 TOPIC_HEADER = "accord-topic"
 FETCH_HEADER = "accord-fetch"
+ORIGIN_HEADER = "accord-origin"
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     """A record as it came: JSON ``body``, the source's ``event_id`` ('' if none), ``topic``, and ``fetch``: read it by this key.
-    ``malformed``: why the source could not read the record; it is kept as a dead letter."""
+    ``malformed``: why the source could not read the record; it is kept as a dead letter. ``origin``: where a person finds it."""
 
     source: str
     body: bytes
@@ -33,6 +34,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     fetch: str = ""
     trace_id: str = ""
     malformed: str = ""
+    origin: str = ""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -74,6 +76,8 @@ class Acceptor:
             headers[TOPIC_HEADER] = arrival.topic
         if arrival.fetch:
             headers[FETCH_HEADER] = arrival.fetch
+        if arrival.origin:
+            headers[ORIGIN_HEADER] = arrival.origin
         if arrival.malformed:
             headers[MALFORMED_HEADER] = malformed_mark(arrival.body, arrival.malformed)
         return Message(

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from accord.engine.accept import Acceptor, Arrival, Stored
+from accord.engine.accept import ORIGIN_HEADER, Acceptor, Arrival, Stored
 from accord.engine.clock import Clock
 from accord.engine.dispatch import FlowQueue
 from accord.engine.gate import Gate
@@ -36,7 +36,8 @@ class ControlError(AccordError):
 
 
 class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter as it may be shown. ``record`` is masked; ``payload`` (the body as it came) only when asked for."""
+    """A dead letter as it may be shown. ``record`` is masked; ``payload`` (the body as it came) only when asked for. ``origin``: where
+    the record came from, if its source tells (file and row)."""
 
     seq: int
     id: str
@@ -50,6 +51,7 @@ class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     attempts: int
     record: Any
+    origin: str = ""
     problems: Any = None
     payload: str | None = None
 
@@ -156,6 +158,7 @@ class Control:
                 path=row.dead.path,
                 attempts=row.attempts,
                 record=masked_body(row.message.body, self._entities.get(row.message.source)),
+                origin=row.message.headers.get(ORIGIN_HEADER, ""),
                 problems=decode_json(row.dead.details) if row.dead.details else None,
                 payload=row.message.body.decode("utf-8", "replace") if with_payload else None,
             )

@@ -215,14 +215,21 @@ class Engine:
     def _run_tasks(self) -> None:
         self._spawn(self._releaser.run())
         self._spawn(prune_forever(self.journal, self.settings.retention, self.clock))
+        files: dict[str, list[tuple[Flow, FilesTrigger]]] = {}
         for flow in self.flows.values():
             for trigger in flow.triggers:
-                if isinstance(trigger, PollTrigger | FilesTrigger):
-                    port = self._ports[trigger.entity.partition(".")[0]]
-                    reader = Reader(flow, trigger, port, self.acceptor, self.journal, self.clock, self.observer)
-                    self._spawn(reader.run())
+                if isinstance(trigger, FilesTrigger):
+                    files.setdefault(trigger.entity, []).append((flow, trigger))
+                elif isinstance(trigger, PollTrigger):
+                    self._read([flow], trigger)
                 elif isinstance(trigger, ScheduleTrigger):
                     self._spawn(Schedule(flow, trigger, self.acceptor, self.journal, self.clock).run())
+        for found in files.values():  # one reader for all: a file is moved when it has been read
+            self._read([flow for flow, _ in found], min((trigger for _, trigger in found), key=lambda t: t.every_s))
+
+    def _read(self, flows: list[Flow], trigger: PollTrigger | FilesTrigger) -> None:
+        port = self._ports[trigger.entity.partition(".")[0]]
+        self._spawn(Reader(flows, trigger, port, self.acceptor, self.journal, self.clock, self.observer).run())
 
     def _bind(self) -> str:
         """Takes the address before any message runs, so that one that is taken stops the start at once."""

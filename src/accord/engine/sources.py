@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -35,11 +36,15 @@ LOOK_BACK_FACTOR = 12
 
 
 class Reader:
-    """Polls one entity for one flow: reads to the end, then again after the interval. ``run`` goes on until cancelled."""
+    """Polls one entity: reads to the end, then again after the interval. ``run`` goes on until cancelled.
+
+    Several ``flows`` read together where reading takes the source away (files are moved): a page is accepted for all of them
+    in one transaction.
+    """
 
     def __init__(
         self,
-        flow: Flow,
+        flows: Sequence[Flow],
         trigger: PollTrigger | FilesTrigger,
         port: Port,
         acceptor: Acceptor,
@@ -47,7 +52,7 @@ class Reader:
         clock: Clock,
         observer: Observer,
     ) -> None:
-        self._flow = flow
+        self._flows = flows
         self._trigger = trigger
         self._port = port
         self._entity = port.entities[trigger.entity]
@@ -55,7 +60,8 @@ class Reader:
         self._journal = journal
         self._clock = clock
         self._observer = observer
-        self._cursor_name = f"read:{flow.name}:{trigger.entity}"
+        is_shared = isinstance(trigger, FilesTrigger)
+        self._cursor_name = f"{'files' if is_shared else f'read:{flows[0].name}'}:{trigger.entity}"
         self._failures = 0
 
     async def run(self) -> None:
@@ -83,26 +89,25 @@ class Reader:
         return count
 
     async def _accept(self, page: Page) -> int:
-        messages = [
-            self._acceptor.message(
-                self._flow,
-                Arrival(
-                    source=self._entity.name,
-                    body=encode_json(record),
-                    event_id=_event_id(page, index),
-                    malformed=page.malformed.get(index, ""),
-                ),
-            )
-            for index, record in enumerate(page.records)
-        ]
+        messages = [self._acceptor.message(flow, arrival) for arrival in self._arrivals(page) for flow in self._flows]
         cursor = Cursor(self._cursor_name, encode_json(page.position))
         stored = await self._acceptor.store(messages, (cursor,))
         if page.is_last and page.name:
             await self._port.connection.settled(self._entity, page.name, rejected=False)
         return len(stored.ids)
 
+    def _arrivals(self, page: Page) -> Iterator[Arrival]:
+        for index, record in enumerate(page.records):
+            yield Arrival(
+                source=self._entity.name,
+                body=encode_json(record),
+                event_id=_at(page.event_ids, index),
+                malformed=page.malformed.get(index, ""),
+                origin=_at(page.places, index),
+            )
+
     async def _wait_for_room(self) -> None:
-        while self._acceptor.open_count(self._flow.name) >= BACKLOG_MAX:
+        while any(self._acceptor.open_count(flow.name) >= BACKLOG_MAX for flow in self._flows):
             await self._clock.sleep(BACKLOG_WAIT_S)
 
     def _failed(self, outcome: Outcome) -> float:
@@ -113,13 +118,18 @@ class Reader:
             wait_s = max(wait_s, outcome.after_s)
         reason = outcome.reason if isinstance(outcome, Retry | Reconnect | Reject) else str(outcome)
         self._observer.emit(
-            ReadStopped(flow=self._flow.name, entity=self._entity.name, reason=reason, retry_in_s=wait_s)
+            ReadStopped(
+                flow=" ".join(flow.name for flow in self._flows),
+                entity=self._entity.name,
+                reason=reason,
+                retry_in_s=wait_s,
+            )
         )
         return wait_s
 
 
-def _event_id(page: Page, index: int) -> str:
-    return page.event_ids[index] if index < len(page.event_ids) else ""
+def _at(texts: Sequence[str], index: int) -> str:
+    return texts[index] if index < len(texts) else ""
 
 
 class Schedule:

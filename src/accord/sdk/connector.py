@@ -105,6 +105,9 @@ class Page(msgspec.Struct, frozen=True):
     malformed: dict[
         int, str
     ] = {}  # index of a record that could not be read, and why: its record holds only the raw text
+    places: list[
+        str
+    ] = []  # where a person finds each record ("in/orders.csv row 12"); empty when there is nothing to tell
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -124,6 +124,7 @@ def _file_pages(
             file.name,
             is_last,
             {index: row.reason for index, row in enumerate(chunk) if row.reason},
+            [f"{file.name} row {row.number}" for row in chunk],
         )
         if is_last:
             return
