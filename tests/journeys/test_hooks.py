@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from journeys.hooks_project import HooksProject, encode, order
 
@@ -148,3 +150,21 @@ def test_strange_requests_do_no_harm(running: HooksProject) -> None:
         running.hook(gzip.compress(encode(order(next(_ids)))))[0] == 200
     )  # signed bytes that are no JSON: a dead letter
     assert running.get("/readyz")[0] == 200
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(body=st.binary(max_size=300) | ANY_JSON.map(encode) | st.builds(lambda change: encode({**order(3), **change}), st.dictionaries(
+    st.sampled_from(["id", "name", "total_price", "line_items", "currency", "updated_at"]), ANY_JSON, max_size=3)))  # fmt: skip
+def test_whatever_is_sent_is_kept_and_harms_nothing(running: HooksProject, body: bytes) -> None:
+    """Every genuine body is accepted, and ends as done or as a dead letter; the engine goes on."""
+    before = running.api("status")["flows"][0]
+    assert running.hook(body, id=f"any-{next(_ids)}")[0] == 200
+    after = running.wait_settled()
+    assert after["done"] + after["dead"] == before["done"] + before["dead"] + 1
