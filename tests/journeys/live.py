@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import hmac
@@ -149,7 +148,7 @@ class Live:
     ) -> tuple[int, Any]:
         """A rightly signed webhook of the system ``desk``. The status and the JSON of the answer."""
         body = json.dumps(record).encode()
-        signed = base64.b64encode(hmac.digest(SECRET.encode(), body, hashlib.sha256)).decode()
+        signed = hmac.digest(SECRET.encode(), body, hashlib.sha256).hex()
         sent = {"x-topic": topic, "x-signature": signed, "content-type": "application/json", **headers}
         if id:
             sent["x-event-id"] = id
