@@ -8,7 +8,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +70,14 @@ class Operator:
             "POST", f"dead-letters/{seq}/discard", {"reason": reason}, lambda control: control.discard(seq, reason)
         )
 
-    def send(self, flow: str, body: bytes, event_id: str) -> dict[str, Any]:
-        stored: dict[str, Any] = self._do(
-            "POST",
-            f"send/{urllib.parse.quote(flow, safe='')}",
-            {"event_id": event_id},
-            lambda control: control.send(flow, body, event_id),
-            body,
-        )
-        return stored
+    def send(self, flow: str, records: Sequence[tuple[bytes, str]]) -> tuple[int, int]:
+        """Gives records (each with its event id, '' for none) to a flow, in order. How many were accepted, and known already."""
+        if self.engine is None:
+            stored: list[dict[str, Any]] = asyncio.run(self._locally(lambda control: _send_all(control, flow, records)))
+        else:
+            path = f"send/{urllib.parse.quote(flow, safe='')}"
+            stored = [_ask(self.engine, "POST", path, {"event_id": event_id}, body) for body, event_id in records]
+        return sum(len(one["ids"]) for one in stored), sum(one["duplicates"] for one in stored)
 
     def _do(
         self,
@@ -107,6 +106,10 @@ class Operator:
             await engine.stop()
 
 
+async def _send_all(control: Any, flow: str, records: Sequence[tuple[bytes, str]]) -> list[Any]:
+    return [await control.send(flow, body, event_id) for body, event_id in records]
+
+
 def running_engine(state_folder: Path) -> dict[str, str] | None:
     """Address and token of the engine that runs on this state folder; None when none answers to its token (it was killed, and
     something else may listen there now). Raises OSError when the file that tells cannot be read."""
@@ -116,7 +119,7 @@ def running_engine(state_folder: Path) -> dict[str, str] | None:
             return state
     except PermissionError:
         raise
-    except (OSError, ValueError, KeyError, http.client.HTTPException):
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
         return None
 
 

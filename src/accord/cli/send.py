@@ -28,11 +28,8 @@ def command(folder: Path, environment: str, flow: str, file: str, lines: bool, e
     for number, record in enumerate(records, 1):
         _check_is_object(record, f"line {number} of {file}" if lines else file)
     operator = Operator(folder, environment)
-    accepted = duplicates = 0
-    for number, body in enumerate(records):
-        stored = operator.send(flow, body, f"{event_id}:{number}" if event_id and lines else event_id)
-        accepted += len(stored["ids"])
-        duplicates += stored["duplicates"]
+    ids = [f"{event_id}:{number}" if event_id and lines else event_id for number in range(len(records))]
+    accepted, duplicates = operator.send(flow, list(zip(records, ids, strict=True)))
     note = "" if operator.engine else " (no engine is running: it runs at the next `accord up`)"
     click.echo(f"{accepted} accepted, {duplicates} already known{note}")
 
