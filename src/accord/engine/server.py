@@ -35,7 +35,11 @@ class WebServer:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         bound = socket.socket(family, socket.SOCK_STREAM)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((self._host, self._port))
+        try:
+            bound.bind((self._host, self._port))
+        except BaseException:
+            bound.close()
+            raise
         self._socket = bound
         shown = f"[{self._host}]" if ":" in self._host else self._host
         return f"{shown}:{bound.getsockname()[1]}"
