@@ -12,7 +12,7 @@ SOURCE = ROOT / "src" / "accord"
 PAGES = ROOT / "docs" / "errors"
 ROOMS = sorted(page.stem for page in PAGES.glob("*.md"))
 _CODE = re.compile(rf"({'|'.join(ROOMS)})\.([a-z][a-z0-9-]*[a-z0-9])")
-_IS_CODE = re.compile(r"[a-z]+\.[a-z0-9-]+")  # a `code` may also be generated Python
+_IS_CODE = re.compile(r"[a-z]+\.[a-z0-9-]+")
 _FILES = {"accord.yaml", "engine.json", "journal.db", "sandbox.env", "sandbox.json"}
 
 
@@ -86,7 +86,10 @@ def codes_given() -> dict[str, str]:
     found: dict[str, str] = {}
     for path, tree in trees():
         for node in ast.walk(tree):
-            for each in _given(node):
+            is_generator = "mapping" in path.parts and isinstance(
+                node, ast.Call
+            )  # its `code=` is Python that is written
+            for each in () if is_generator and any(k.arg == "code" for k in node.keywords) else _given(node):
                 if isinstance(each, ast.Constant) and isinstance(each.value, str) and _IS_CODE.fullmatch(each.value):
                     found.setdefault(each.value, f"{path.relative_to(ROOT)}:{each.lineno}")
     return found

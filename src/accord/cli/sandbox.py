@@ -169,7 +169,7 @@ def fault(
 
 
 @sandbox.command()
-@click.option("-n", "count", type=click.IntRange(1, 1_000_000), default=1, show_default=True)
+@click.option("-n", "count", type=click.IntRange(1, 1_000_000), default=1, show_default=True, help="How many.")
 @click.option("--rate", type=rate_per_s, help="Orders a second (default: as fast as the shop can).")
 @folder_option
 def order(count: int, rate: float | None, folder: Path) -> None:

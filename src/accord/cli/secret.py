@@ -53,7 +53,7 @@ def list_(folder: Path, environment: str) -> None:
 @project_options
 @click.argument("name")
 def remove(folder: Path, environment: str, name: str) -> None:
-    """Remove a secret."""
+    """Remove a secret from the file."""
     sealed, _ = secrets_file(folder, environment)
     if not sealed.remove(name):
         what, mend = f"There is no secret '{name}' in {sealed.path.name}.", did_you_mean(name, sealed.names())
