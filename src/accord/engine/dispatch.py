@@ -18,16 +18,15 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from accord.engine.run import Settlement
 from accord.errors import JournalError
 from accord.journal.group import Journal
-from accord.journal.operations import Lease, State
+from accord.journal.operations import Lease, Settle, State
 
 WINDOW = 512  # messages: enough to hide 100 ms of latency at 5,000/s; about 2 MB at 4 KB each
 ROOM_TO_READ = 64  # messages: reading back in such parts costs a tenth of reading one by one
 JOURNAL_RETRY_S = 0.5
 
-RunOne = Callable[[Lease], Awaitable[Settlement]]
+RunOne = Callable[[Lease], Awaitable[Settle]]
 
 
 class FlowQueue:
@@ -133,18 +132,18 @@ class FlowQueue:
             raise error
 
     async def _work(self, lease: Lease) -> None:
-        settlement = await self._run(lease)
+        settle = await self._run(lease)
         while True:
             try:
-                await self._journal.submit(settlement.operation)
+                await self._journal.submit(settle)
                 break
             except JournalError:
                 # The effect is done and its result is only in memory: keep both until the disk takes them again.
                 await asyncio.sleep(JOURNAL_RETRY_S)
-        if settlement.is_final:
+        if settle.state >= State.DONE:
             self._finished(lease)
         else:
-            self._parked(lease, settlement.operation.state)
+            self._parked(lease, settle.state)
 
     def _finished(self, lease: Lease) -> None:
         key = lease.message.key

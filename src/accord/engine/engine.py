@@ -7,8 +7,9 @@ messages settle (at most ``drain_s``), the journal is flushed and closed. What i
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +25,24 @@ from accord.engine.http import PooledHttpClient
 from accord.engine.intake import Bounds, Callers, Intake
 from accord.engine.release import Releaser
 from accord.engine.retention import Retention, prune_forever
-from accord.engine.run import Attempt, Settlement
+from accord.engine.run import Attempt
 from accord.engine.server import WebServer
 from accord.engine.sources import Reader, Schedule
 from accord.engine.subscribe import subscribe_forever
 from accord.flow.flow import Flow
 from accord.flow.trigger import FilesTrigger, PollTrigger, ScheduleTrigger
 from accord.journal.group import Journal
-from accord.journal.operations import Lease
+from accord.journal.operations import Lease, Settle
 from accord.journal.store import Store
 from accord.observe import Observer
-from accord.observe.events import EngineReady, EngineStopped, EngineStopping
+from accord.observe.events import EngineReady, EngineStopped, EngineStopping, PartFailed
 from accord.project import Project
 from accord.record import Entity
 from accord.sdk.connector import Connection, Context
 from accord.settings.secret import Secret
 
 STATE_FILE = "engine.json"
+RESTART_S = 1.0
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,8 +215,8 @@ class Engine:
             queue.start(sum(counts.get((name, state), 0) for state in ("ready", "waiting", "held")))
 
     def _run_tasks(self) -> None:
-        self._spawn(self._releaser.run())
-        self._spawn(prune_forever(self.journal, self.settings.retention, self.clock))
+        self._spawn(self._releaser.run)
+        self._spawn(functools.partial(prune_forever, self.journal, self.settings.retention, self.clock))
         files: dict[str, list[tuple[Flow, FilesTrigger]]] = {}
         for flow in self.flows.values():
             for trigger in flow.triggers:
@@ -223,13 +225,13 @@ class Engine:
                 elif isinstance(trigger, PollTrigger):
                     self._read([flow], trigger)
                 elif isinstance(trigger, ScheduleTrigger):
-                    self._spawn(Schedule(flow, trigger, self.acceptor, self.journal, self.clock).run())
+                    self._spawn(Schedule(flow, trigger, self.acceptor, self.journal, self.clock).run)
         for found in files.values():  # one reader for all: a file is moved when it has been read
             self._read([flow for flow, _ in found], min((trigger for _, trigger in found), key=lambda t: t.every_s))
 
     def _read(self, flows: list[Flow], trigger: PollTrigger | FilesTrigger) -> None:
         port = self._ports[trigger.entity.partition(".")[0]]
-        self._spawn(Reader(flows, trigger, port, self.acceptor, self.journal, self.clock, self.observer).run())
+        self._spawn(Reader(flows, trigger, port, self.acceptor, self.journal, self.clock, self.observer).run)
 
     def _bind(self) -> str:
         """Takes the address before any message runs, so that one that is taken stops the start at once."""
@@ -265,7 +267,9 @@ class Engine:
                 if topics and system.topics():
                     connection = self._connections[name]
                     hook = f"{address.rstrip('/')}/hooks/{name}"
-                    self._spawn(subscribe_forever(name, connection, hook, topics, self.clock, self.observer))
+                    self._spawn(
+                        functools.partial(subscribe_forever, name, connection, hook, topics, self.clock, self.observer)
+                    )
 
     def _topics_of(self, system: str) -> set[str]:
         """The topics that flows want from a system; all topics of an entity where a trigger names none."""
@@ -278,10 +282,24 @@ class Engine:
                 wanted |= set(flow_topics) or from_entity.get(entity, set())
         return wanted
 
-    async def _attempt(self, lease: Lease) -> Settlement:
+    async def _attempt(self, lease: Lease) -> Settle:
         flow = self.flows[lease.message.flow]
         attempt = Attempt(lease, flow, self.journal, self._delivery, self.clock, self.observer, self._callers.answer)
         return await attempt.run()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(work))
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(self._supervise(work)))
+
+    async def _supervise(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Runs a part of the engine for good: what breaks it is reported, and it begins again."""
+        while True:
+            try:
+                return await work()
+            except Exception as error:  # noqa: BLE001 (reported; a timer or reader must not end with one failure)
+                self.observer.emit(PartFailed(part=_name_of(work), error=f"{type(error).__name__}: {error}"[:500]))
+                await self.clock.sleep(RESTART_S)
+
+
+def _name_of(work: Callable[[], Coroutine[Any, Any, None]]) -> str:
+    function = work.func if isinstance(work, functools.partial) else work
+    return str(getattr(function, "__qualname__", function))

@@ -153,7 +153,7 @@ class Intake:
     async def _accept(self, system: str, received: Received, request: InboundRequest) -> Answer:
         trace_id = _trace_id(request.headers.get("traceparent", ""))
         messages: list[Message] = []
-        caller: tuple[Flow, asyncio.Future[Respond]] | None = None
+        caller: tuple[Flow, asyncio.Future[Respond | Ended]] | None = None
         for event in received.events:
             arrival = Arrival(
                 source=f"{system}.{event.entity}",
@@ -183,9 +183,9 @@ class Intake:
         return Answer(200, received.answer or _counted(stored), received.answer_type)
 
     async def _computed(
-        self, flow: Flow, future: asyncio.Future[Respond], messages: list[Message], stored: Stored
+        self, flow: Flow, future: asyncio.Future[Respond | Ended], messages: list[Message], stored: Stored
     ) -> Answer:
-        """The answer the flow computes, or 202 when it takes longer than its time-out (the work goes on)."""
+        """The answer the flow computes; 202 when it takes longer than its time-out (the work goes on), or ended without one."""
         if stored.duplicates:
             self._waiting.forget(messages)
             return Answer(200, _counted(stored))
@@ -195,6 +195,8 @@ class Intake:
             return _json(202, {"accepted": len(stored.ids), "ids": stored.ids})
         finally:
             self._waiting.forget(messages)
+        if isinstance(respond, Ended):
+            return _json(202, {"accepted": len(stored.ids), "ids": stored.ids, "state": respond.state})
         return Answer(respond.status, respond.body, respond.content_type)
 
     async def _request(self, scope: Scope, receive: Receive) -> InboundRequest:
@@ -236,18 +238,24 @@ class Intake:
         return is_within
 
 
+class Ended(msgspec.Struct, frozen=True):
+    """The flow came to its end without an answer; ``state`` is the message's: done (stopped quietly) or dead."""
+
+    state: str
+
+
 class Callers:
     """Callers who wait for an answer computed by a flow, by message id. An answer nobody waits for is dropped."""
 
     def __init__(self) -> None:
-        self._futures: dict[str, asyncio.Future[Respond]] = {}
+        self._futures: dict[str, asyncio.Future[Respond | Ended]] = {}
 
-    def expect(self, message_id: str) -> asyncio.Future[Respond]:
-        future: asyncio.Future[Respond] = asyncio.get_running_loop().create_future()
+    def expect(self, message_id: str) -> asyncio.Future[Respond | Ended]:
+        future: asyncio.Future[Respond | Ended] = asyncio.get_running_loop().create_future()
         self._futures[message_id] = future
         return future
 
-    def answer(self, message_id: str, respond: Respond) -> None:
+    def answer(self, message_id: str, respond: Respond | Ended) -> None:
         future = self._futures.get(message_id)
         if future is not None and not future.done():
             future.set_result(respond)

@@ -16,7 +16,9 @@ import msgspec
 
 from accord.engine.clock import Clock
 from accord.engine.delivery import Delivery
+from accord.engine.ends import REASON_LENGTH_MAX, GivenUp, Parked, backoff_s, dead_letter_of, decode_result, shown
 from accord.engine.malformed import malformed_reason
+from accord.errors import JournalError
 from accord.flow.commands import (
     All,
     Answer,
@@ -41,41 +43,17 @@ from accord.journal.operations import CrossReference, DeadLetter, Lease, MarkSee
 from accord.observe import Observer
 from accord.observe.events import FlowDefect, FlowNote, FlowWarning, MessageDead
 from accord.record import Done, Reject, Retry
-from accord.sdk.http import decode_json, encode_json
+from accord.sdk.http import encode_json
 
 RECONNECT_WAIT_S = 0.2  # before the breaker opens; spends no attempt
 ANSWERS_UNSAVED_MAX = 200  # results of a large split are journaled in parts of this size
-REASON_LENGTH_MAX = 1000
-PROBLEMS_KEPT_MAX = 100
-
-
-class Settlement(msgspec.Struct, frozen=True):
-    """How an attempt at a message ended; ``operation`` is to be submitted to the journal."""
-
-    operation: Settle
-
-    @property
-    def is_final(self) -> bool:
-        return self.operation.state >= State.DONE
-
-
-class _Parked(Exception):
-    def __init__(self, state: State, *, due: dt.datetime | None = None, held_by: str = "", reason: str = "") -> None:
-        self.state = state
-        self.due = due
-        self.held_by = held_by
-        self.reason = reason
-
-
-class _GivenUp(Exception):
-    def __init__(self, path: str, reject: Reject, then: str) -> None:
-        self.path = path
-        self.reject = reject
-        self.then = then
+JOURNAL_RETRY_S = 0.5  # while the journal takes nothing (disk full): results stay in memory until it does
+UNDONE = "undone/"  # + generation: everything of it was taken back
+GIVE_UP_PATH = "undo"  # the stored reason why a flow is being undone; survives a crash in the middle of undoing
 
 
 class Attempt:
-    """One attempt at one leased message. ``run()`` returns its Settlement; it never raises for what flows or systems do."""
+    """One attempt at one leased message. ``run()`` returns how it settles; it never raises for what flows or systems do."""
 
     def __init__(
         self,
@@ -107,25 +85,20 @@ class Attempt:
         self._unsaved: list[StepResult] = []
         self._references: list[CrossReference] = []
 
-    async def run(self) -> Settlement:
+    async def run(self) -> Settle:
         message = self._lease.message
         try:
             dead = self._stored_give_up() or self._malformed()
             if dead is None:
                 finished = await self._drive(self._flow.run(message))
                 return self._settle(State.DONE, reason=finished.stopped)
-        except StepRejected as error:
-            dead = _dead_letter(error)
-        except _GivenUp as given_up:
-            if given_up.then == "stop":
-                return self._settle(State.DONE, reason=given_up.reject.reason)
-            dead = DeadLetter(
-                step=given_up.path,
-                code=given_up.reject.code,
-                reason=given_up.reject.reason[:REASON_LENGTH_MAX],
-                path=given_up.reject.path,
-            )
-        except _Parked as parked:
+        except StepRejected as end:
+            dead = dead_letter_of(end)
+        except GivenUp as end:
+            if end.then == "stop":
+                return self._settle(State.DONE, reason=end.reject.reason)
+            dead = dead_letter_of(end)
+        except Parked as parked:
             return self._park(parked)
         except Exception as error:  # noqa: BLE001 (a defect in a step must become a dead letter, never a lost message)
             dead = self._defect(error)
@@ -153,29 +126,33 @@ class Attempt:
                 return self._journal.read.references(command.queries)
             case Wait():
                 if self._clock.now() < command.until:
-                    raise _Parked(State.WAITING, due=command.until, reason="delay")
+                    raise Parked(State.WAITING, due=command.until, reason="delay")
                 return None
             case Respond():
                 self._respond(self._lease.message.id, command)
                 return None
             case Mark():
                 mark = MarkSeen(command.scope, command.id, self._lease.seq, self._clock.now(), command.version)
-                return bool(await self._journal.submit(mark))
+                return bool(await self._commit(mark))
             case Note():
                 kind = FlowWarning if command.level in ("warning", "error") else FlowNote
                 self._observer.emit(kind(flow=self._flow.name, message=self._lease.message.id, text=command.text))
                 return None
 
     async def _effect(self, command: Write | Call) -> Done | Reject:
+        """The journaled answer, or a new one: then what came before it is journaled first."""
         stored = self._results.get(command.path)
         if stored is not None:
             return decode_result(stored)
         if self._unsaved:
             await self._save()
-        done = await self._deliver(command)
+        return await self._fresh_effect(command)
+
+    async def _fresh_effect(self, command: Write | Call) -> Done | Reject:
+        answer = await self._deliver(command)
         if isinstance(command, Call) and command.is_read_only:
-            return done
-        return self._keep(command, done)
+            return answer
+        return self._keep(command, answer)
 
     async def _all(self, group: All) -> list[Any]:
         """Runs the commands with bounded concurrency; what succeeded is kept even when another one stops the message."""
@@ -187,10 +164,8 @@ class Attempt:
                 if stops:
                     return None
                 try:
-                    if isinstance(command, Write | Call):
-                        return await self._effect_in_group(command)
-                    return await self._answer(command)
-                except (_Parked, _GivenUp) as stop:
+                    return await self._in_group(command)
+                except Exception as stop:  # noqa: BLE001 (raised below, once the others have kept what they did)
                     stops.append(stop)
                     return None
 
@@ -198,26 +173,25 @@ class Attempt:
             await self._save()
         answers = await asyncio.gather(*(one(command) for command in group.commands))
         if stops:
-            raise next((stop for stop in stops if isinstance(stop, _GivenUp)), stops[0])
+            raise next((stop for stop in stops if not isinstance(stop, Parked)), stops[0])
         return list(answers)
 
-    async def _effect_in_group(self, command: Write | Call) -> Done | Reject:
+    async def _in_group(self, command: Command) -> Answer:
+        if not isinstance(command, Write | Call):
+            return await self._answer(command)
         stored = self._results.get(command.path)
         if stored is not None:
             return decode_result(stored)
-        done = await self._deliver(command)
-        if isinstance(command, Call) and command.is_read_only:
-            return done
-        kept = self._keep(command, done)
+        answer = await self._fresh_effect(command)
         if len(self._unsaved) >= ANSWERS_UNSAVED_MAX:
             await self._save()
-        return kept
+        return answer
 
     async def _deliver(self, command: Write | Call | Fetch) -> Done | Reject:
-        """One attempt. Raises _Parked when it has to be tried again, _GivenUp when it must not."""
+        """One attempt. Raises Parked when it has to be tried again, GivenUp when it must not."""
         system = command.system if isinstance(command, Call) else command.entity.partition(".")[0]
         if not self._delivery.gate(system).may_try():
-            raise _Parked(State.HELD, held_by=system, reason=f"{system} is not available")
+            raise Parked(State.HELD, held_by=system, reason=f"{system} is not available")
         in_doubt = command.path in self._in_doubt or self._lease.is_recovered
         outcome = await self._delivery.attempt(command, self._effects_of, self._flow.name, in_doubt)
         policy = command.policy or self._flow.policy
@@ -232,8 +206,8 @@ class Attempt:
         gate = self._delivery.gate(system)
         if not isinstance(outcome, Retry) or outcome.throttled:
             if not gate.may_try():
-                raise _Parked(State.HELD, held_by=system, reason=outcome.reason)
-            raise _Parked(State.WAITING, due=self._after(outcome.after_s or RECONNECT_WAIT_S), reason=outcome.reason)
+                raise Parked(State.HELD, held_by=system, reason=outcome.reason)
+            raise Parked(State.WAITING, due=self._after(outcome.after_s or RECONNECT_WAIT_S), reason=outcome.reason)
         return self._try_later(command.path, outcome, policy)
 
     def _try_later(self, path: str, outcome: Retry, policy: ErrorPolicy) -> Done | Reject:
@@ -244,12 +218,12 @@ class Attempt:
             )
             return self._refused(path, reject, policy)
         wait_s = backoff_s(policy, self._attempts, random.random())
-        raise _Parked(State.WAITING, due=self._after(max(wait_s, outcome.after_s or 0.0)), reason=outcome.reason)
+        raise Parked(State.WAITING, due=self._after(max(wait_s, outcome.after_s or 0.0)), reason=outcome.reason)
 
     def _refused(self, path: str, reject: Reject, policy: ErrorPolicy) -> Reject:
         if policy.then == "continue":
             return reject
-        raise _GivenUp(path, reject, policy.then)
+        raise GivenUp(path, reject, policy.then)
 
     def _keep(self, command: Write | Call, answer: Done | Reject) -> Done | Reject:
         """Remembers a result, to be journaled with the next save. Returns it as it will be read back: the flow sees the same
@@ -269,7 +243,7 @@ class Attempt:
         """Journals the results so far; the message stays ready."""
         unsaved, self._unsaved = self._unsaved, []
         references, self._references = self._references, []
-        await self._journal.submit(
+        await self._commit(
             Settle(
                 seq=self._lease.seq,
                 state=State.READY,
@@ -280,8 +254,18 @@ class Attempt:
             )
         )
 
+    async def _commit(self, operation: Settle | MarkSeen) -> Any:
+        """Until the journal has it: what was done must be on disk before the flow goes on."""
+        while True:
+            try:
+                return await self._journal.submit(operation)
+            except JournalError as error:
+                if error.code == "journal.closed":
+                    raise
+                await self._clock.sleep(JOURNAL_RETRY_S)
+
     async def _undo(self, undo: Running, dead: DeadLetter) -> DeadLetter:
-        """Runs the undo steps there are; what fails among them is told in the dead letter. Raises _Parked."""
+        """Runs the undo steps there are; what fails among them is told in the dead letter. Raises Parked."""
         try:
             command = next(undo)
         except StopIteration:
@@ -292,9 +276,9 @@ class Attempt:
             self._unsaved.append(StepResult(self._prefix + GIVE_UP_PATH, value))
         try:
             await self._drive(undo, await self._answer(command))
-        except (_GivenUp, StepRejected) as error:
-            dead = msgspec.structs.replace(dead, reason=f"{dead.reason}; undo failed at {_failure(error)}")
-        except _Parked:
+        except (GivenUp, StepRejected) as error:
+            dead = msgspec.structs.replace(dead, reason=f"{dead.reason}; undo failed at {shown(error)}")
+        except Parked:
             raise
         except Exception as error:  # noqa: BLE001 (same as in run: never lose the message)
             self._defect(error)
@@ -310,13 +294,17 @@ class Attempt:
         reason = malformed_reason(self._lease.message)
         return DeadLetter(step="start", code="connector.malformed", reason=reason) if reason else None
 
-    async def _give_up(self, dead: DeadLetter) -> Settlement:
+    async def _give_up(self, dead: DeadLetter) -> Settle:
         """Undoes what was done, in reverse, as durable effects of its own; then the message is dead."""
-        done = {path: one for path, raw in self._results.items() if isinstance(one := _done_or_none(path, raw), Done)}
+        done = {
+            path: one
+            for path, raw in self._results.items()
+            if path != GIVE_UP_PATH and isinstance(one := decode_result(raw), Done)
+        }
         if done:
             try:
                 dead = await self._undo(self._flow.undo(self._lease.message, done), dead)
-            except _Parked as parked:
+            except Parked as parked:
                 return self._park(parked)
         self._observer.emit(
             MessageDead(
@@ -336,7 +324,7 @@ class Attempt:
         )
         return DeadLetter(step="", code="flow.defect", reason=shown)
 
-    def _park(self, parked: _Parked) -> Settlement:
+    def _park(self, parked: Parked) -> Settle:
         return self._settle(parked.state, due=parked.due, held_by=parked.held_by, reason=parked.reason)
 
     def _settle(
@@ -347,58 +335,19 @@ class Attempt:
         held_by: str = "",
         reason: str = "",
         dead: DeadLetter | None = None,
-    ) -> Settlement:
-        return Settlement(
-            Settle(
-                seq=self._lease.seq,
-                state=state,
-                results=tuple(self._unsaved),
-                attempts=self._attempts,
-                due=due,
-                held_by=held_by,
-                in_doubt=tuple(self._in_doubt),
-                reason=reason[:REASON_LENGTH_MAX],
-                dead=dead,
-                references=tuple(self._references),
-            )
+    ) -> Settle:
+        return Settle(
+            seq=self._lease.seq,
+            state=state,
+            results=tuple(self._unsaved),
+            attempts=self._attempts,
+            due=due,
+            held_by=held_by,
+            in_doubt=tuple(self._in_doubt),
+            reason=reason[:REASON_LENGTH_MAX],
+            dead=dead,
+            references=tuple(self._references),
         )
 
     def _after(self, seconds: float) -> dt.datetime:
         return self._clock.now() + dt.timedelta(seconds=seconds)
-
-
-UNDONE = "undone/"  # + generation: everything of it was taken back
-GIVE_UP_PATH = "undo"  # the stored reason why a flow is being undone; survives a crash in the middle of undoing
-
-
-def backoff_s(policy: ErrorPolicy, attempt: int, chance: float) -> float:
-    """Exponential back-off with full jitter: ``chance`` in [0, 1) of min(longest, first * factor ** (attempt - 1))."""
-    exponent = min(attempt - 1, 64)
-    return float(chance * min(policy.longest_s, policy.first_s * policy.factor**exponent))
-
-
-def decode_result(raw: bytes) -> Done | Reject:
-    """A stored result; numbers stay exact."""
-    tagged = decode_json(raw)
-    if tagged["type"] == "done":
-        return Done(tagged.get("result"), tagged.get("was_there", False))
-    return Reject(tagged["reason"], tagged.get("path", ""), tagged.get("code", "connector.rejected"))
-
-
-def _done_or_none(path: str, raw: bytes) -> Done | Reject | None:
-    return None if path == GIVE_UP_PATH else decode_result(raw)
-
-
-def _failure(error: _GivenUp | StepRejected) -> str:
-    return f"{error.path}: {error.reject.reason}" if isinstance(error, _GivenUp) else str(error)
-
-
-def _dead_letter(error: StepRejected) -> DeadLetter:
-    first = error.problems[0] if error.problems else None
-    return DeadLetter(
-        step=error.step,
-        code=first.code if first else error.code,
-        reason=str(error)[:REASON_LENGTH_MAX],
-        path=first.path if first else "",
-        details=encode_json(error.problems[:PROBLEMS_KEPT_MAX]),
-    )

@@ -78,6 +78,15 @@ class FlowDefect(Event):
     error: str
 
 
+class PartFailed(Event):
+    """A timer, reader or other part of the engine broke and begins again."""
+
+    name = "engine.part-failed"
+    level = Level.ERROR
+    part: str
+    error: str
+
+
 class RequestDefect(Event):
     """The control API failed unexpectedly: a defect to report."""
 
