@@ -88,8 +88,14 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200 if ok else 401, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b""})
 """
-UVICORN = "import uvicorn; uvicorn.run(app, port=PORT, http='httptools', loop='uvloop', access_log=False, log_level='error', lifespan='off', proxy_headers=False)"
-GRANIAN = "from granian.server.embed import Server; import asyncio, uvloop; uvloop.run(Server(app, port=PORT, interface='asginl').serve())"
+UVICORN = (
+    "import uvicorn; uvicorn.run(app, port=PORT, http='httptools', loop='uvloop', access_log=False, log_level='error',"
+    " lifespan='off', proxy_headers=False)"
+)
+GRANIAN = (
+    "from granian.server.embed import Server; import asyncio, uvloop;"
+    " uvloop.run(Server(app, port=PORT, interface='asginl').serve())"
+)
 SERVERS = {"uvicorn": UVICORN, "granian": GRANIAN}
 
 

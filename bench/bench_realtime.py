@@ -43,7 +43,8 @@ entities:
       total_tax: decimal
       financial_status: string?
       customer: {object: {id: integer, first_name: string?, last_name: string?}}
-      shipping_address: {object: {first_name: string?, last_name: string?, address1: string, city: string, zip: string?, country_code: string}}
+      shipping_address:
+        object: {first_name: string?, last_name: string?, address1: string, city: string, zip: string?, country_code: string}
       line_items: {length_min: 1, list: {sku: string, title: string, quantity: {type: integer, min: 1}, price: decimal}}
 """,
     "systems/target.yaml": """

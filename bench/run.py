@@ -13,9 +13,8 @@ QUICK = "--quick" in sys.argv
 
 
 def main() -> None:
-    print(
-        f"machine: {platform.machine()}, {cpu()}, {cores()} cores, Python {platform.python_version()}, {platform.system()} {platform.release()}"
-    )
+    system = f"{platform.system()} {platform.release()}"
+    print(f"machine: {platform.machine()}, {cpu()}, {cores()} cores, Python {platform.python_version()}, {system}")
     run("mapping", "bench_mapping.py")
     run("journal", "bench_journal.py")
     run(

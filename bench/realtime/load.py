@@ -20,7 +20,10 @@ ITEMS = ",".join(
     f'{{"id":{n},"sku":"SKU-{n:04d}","title":"Thing number {n}","quantity":{n + 1},"price":"{n}.50","taxable":true,"vendor":"Acme"}}'
     for n in range(1, 5)
 )
-ADDRESS = '{"first_name":"Ada","last_name":"Lovelace","address1":"12 St James\'s Square","city":"London","zip":"SW1Y 4JH","country_code":"GB","phone":"+442079460000"}'
+ADDRESS = (
+    '{"first_name":"Ada","last_name":"Lovelace","address1":"12 St James\'s Square","city":"London","zip":"SW1Y 4JH",'
+    '"country_code":"GB","phone":"+442079460000"}'
+)
 
 
 def body_of(number: int) -> bytes:

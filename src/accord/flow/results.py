@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from accord.mapping.contract import compile_contract
 
 from accord.errors import Problem, RecordError
 from accord.flow.step import StepContext
+from accord.mapping.contract import compile_contract
 from accord.record import Entity, Field
 from accord.sdk.http import encode_json
 

@@ -6,10 +6,10 @@ As the first step of a flow it costs nothing: the message is then decoded by the
 from __future__ import annotations
 
 import msgspec
-from accord.mapping.contract import compile_contract
 
 from accord.flow.running import Asking, Frame
 from accord.flow.step import RunStep, StepContext, StepKind
+from accord.mapping.contract import compile_contract
 from accord.record import name_of
 
 
