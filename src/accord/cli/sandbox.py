@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from accord.cli.output import console
 from accord.sandbox.control import Known, Listing, SandboxError, ask, read_listing
 from accord.sandbox.launcher import ORDERS_AT_ONCE_MAX, SYSTEMS, Sandbox
 
@@ -77,7 +77,7 @@ def _up(systems: tuple[str, ...], folder: Path, seed: int, values: tuple[str, ..
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with _spoken(), Sandbox(folder, systems or SYSTEMS, seed, _settings(values), wanted) as running:
-        Console().print(_table(Listing(seed, 0, running.systems), {}))
+        console().print(_table(Listing(seed, 0, running.systems), {}))
         click.echo(f"Addresses and credentials: {running.folder / 'systems.json'} and sandbox.env. Ctrl+C stops.")
         while not stop.wait(LOOK_EVERY_S):
             ended = running.ended()
@@ -129,7 +129,7 @@ def status(folder: Path) -> None:
                 health[name] = ask(known, "GET", "health", timeout_s=5)
             except SandboxError as fault:
                 health[name] = {"up": False, "faults": {"not running": 1}, "counts": {}, "why": str(fault)}
-        Console().print(_table(listing, health))
+        console().print(_table(listing, health))
 
 
 @sandbox.command()
