@@ -22,7 +22,7 @@ from accord.engine.delivery import Delivery, Port
 from accord.engine.dispatch import FlowQueue
 from accord.engine.gate import Gate
 from accord.engine.http import PooledHttpClient
-from accord.engine.intake import Bounds, Callers, Intake
+from accord.engine.intake import Bounds, Callers, Ended, Intake
 from accord.engine.release import Releaser
 from accord.engine.retention import Retention, prune_forever
 from accord.engine.run import Attempt
@@ -32,7 +32,7 @@ from accord.engine.subscribe import subscribe_forever
 from accord.flow.flow import Flow
 from accord.flow.trigger import FilesTrigger, PollTrigger, ScheduleTrigger
 from accord.journal.group import Journal
-from accord.journal.operations import Lease, Settle
+from accord.journal.operations import Lease, Settle, State
 from accord.journal.store import Store
 from accord.observe import Observer
 from accord.observe.events import EngineReady, EngineStopped, EngineStopping, PartFailed
@@ -144,8 +144,10 @@ class Engine:
         return self.control
 
     async def stop(self) -> None:
-        """Drains and closes. Safe to call at any time, also twice."""
+        """Drains (requests for half of ``drain_s``, messages for what is left of it) and closes. Safe to call at any time, also
+        twice."""
         self._is_ready = False
+        deadline_s = self.clock.monotonic() + self.settings.drain_s
         running = sum(queue.running_count for queue in self._queues.values())
         if self.address:
             self.observer.emit(EngineStopping(in_flight=running))
@@ -156,7 +158,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        await self._drain()
+        await self._drain(max(0.0, deadline_s - self.clock.monotonic()))
         for connection in self._connections.values():
             await connection.close()
         for client in self._clients:
@@ -176,10 +178,10 @@ class Engine:
     def open_messages(self) -> int:
         return sum(queue.open_count for queue in self._queues.values())
 
-    async def _drain(self) -> None:
+    async def _drain(self, within_s: float) -> None:
         stops = [asyncio.ensure_future(queue.stop()) for queue in self._queues.values()]
         if stops:
-            await asyncio.wait(stops, timeout=self.settings.drain_s)
+            await asyncio.wait(stops, timeout=within_s)
         for queue in self._queues.values():
             queue.cancel()
         self._delivery.cancel()
@@ -247,7 +249,7 @@ class Engine:
             is_ready=lambda: self._is_ready,
             control=ControlApi(self.control, self.token).handle,
         )
-        self._web = WebServer(intake, self.settings.host, self.settings.port)
+        self._web = WebServer(intake, self.settings.host, self.settings.port, self.settings.drain_s / 2)
         return "http://" + self._web.bind()
 
     async def _serve(self, bound: str) -> None:
@@ -285,7 +287,12 @@ class Engine:
     async def _attempt(self, lease: Lease) -> Settle:
         flow = self.flows[lease.message.flow]
         attempt = Attempt(lease, flow, self.journal, self._delivery, self.clock, self.observer, self._callers.answer)
-        return await attempt.run()
+        settle = await attempt.run()
+        if flow.has_respond and settle.state >= State.DONE:
+            self._callers.answer(
+                lease.message.id, Ended(settle.state.name.lower())
+            )  # unless it was answered on the way
+        return settle
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(self._supervise(work)))

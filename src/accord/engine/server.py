@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -20,12 +21,14 @@ class _Server(uvicorn.Server):
 
 
 class WebServer:
-    """``bind`` first (so that a taken port is known at once), then ``start``; ``stop`` lets running requests end."""
+    """``bind`` first (so that a taken port is known at once), then ``start``; ``stop`` lets running requests end, for at most
+    ``drain_s``: a client that dawdles must not keep the engine from stopping."""
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
+    def __init__(self, app: Any, host: str, port: int, drain_s: float) -> None:
         self._app = app
         self._host = host
         self._port = port
+        self._drain_s = drain_s
         self._socket: socket.socket | None = None
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
@@ -57,6 +60,7 @@ class WebServer:
             server_header=False,
             backlog=BACKLOG,
             timeout_keep_alive=65,
+            timeout_graceful_shutdown=math.ceil(self._drain_s),
             ws="none",
             proxy_headers=False,
         )

@@ -1,4 +1,4 @@
-"""respond: the caller who waits (a webhook, a manual send) gets an answer the flow computed."""
+"""respond: the caller who waits (of a webhook) gets an answer the flow computed."""
 
 from __future__ import annotations
 
