@@ -57,6 +57,20 @@ def test_yaml_on_pages_is_what_it_is_said_to_be(path, kind, text):
     ] == []
 
 
+FENCES = [
+    (path, text)
+    for path in PAGES
+    for text in re.findall(r"^```yaml\n(.*?)^```", path.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize(("path", "text"), FENCES, ids=lambda value: getattr(value, "name", "")[:40])
+def test_all_yaml_on_pages_can_be_read(path, text):
+    faults = Faults()
+    assert parse_yaml(text, path.name, faults) is not None
+    assert faults.errors == []
+
+
 def test_there_are_examples():
     assert {kind for _path, kind, _text in EXAMPLES} >= {"flow", "project"}
 

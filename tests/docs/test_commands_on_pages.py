@@ -1,4 +1,8 @@
-"""The commands on docs/guides/getting-started.md run as they stand, and show what the page says they show."""
+"""Commands on pages that are marked for it run as they stand, and show what the page says they show.
+
+Before a ``console`` block stands ``<!-- runs -->``, or ``<!-- runs in the background -->`` for one that goes on while the rest
+of the page runs. A line after a ``$`` line must be in the output, ``…`` standing for anything.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs/guides/getting-started.md"
 BLOCK = re.compile(r"<!-- (runs(?: in the background)?) -->\n```console\n(.*?)```", re.DOTALL)
+PAGES = [p for p in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if BLOCK.search(p.read_text("utf-8"))]
 LOOKS = ("cat ", "accord messages", "accord status", "accord dead list")  # may be asked again until it is so
 WITHIN_S = 30.0
 
@@ -90,13 +94,16 @@ def terminal(tmp_path):
             opened.engine.kill()
 
 
-def test_the_page_runs_as_it_stands(terminal):
-    blocks = BLOCK.findall(PAGE.read_text("utf-8"))
-    assert len(blocks) >= 5
-    for how, text in blocks:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_page_runs_as_it_stands(page, terminal):
+    for how, text in BLOCK.findall(page.read_text("utf-8")):
         commands = [part.split("\n") for part in re.split(r"^\$ ", text, flags=re.MULTILINE) if part.strip()]
         for line, *shown in commands:
             if "background" in how:
                 terminal.starts(line)
             else:
                 terminal.types(line, [wanted for wanted in shown if wanted.strip()])
+
+
+def test_the_first_steps_are_among_them():
+    assert "getting-started.md" in [page.name for page in PAGES]
