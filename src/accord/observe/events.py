@@ -25,7 +25,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     level: ClassVar[Level] = Level.INFO
 
 
-class EngineReady(Event):
+class EngineReady(Event, frozen=True):
     name = "engine.ready"
     address: str
     flows: int
@@ -33,17 +33,17 @@ class EngineReady(Event):
     open_messages: int
 
 
-class EngineStopping(Event):
+class EngineStopping(Event, frozen=True):
     name = "engine.stopping"
     in_flight: int
 
 
-class EngineStopped(Event):
+class EngineStopped(Event, frozen=True):
     name = "engine.stopped"
     open_messages: int
 
 
-class MessageDead(Event):
+class MessageDead(Event, frozen=True):
     name = "message.dead"
     level = Level.WARNING
     flow: str
@@ -53,7 +53,7 @@ class MessageDead(Event):
     reason: str
 
 
-class FlowNote(Event):
+class FlowNote(Event, frozen=True):
     """A `log` step."""
 
     name = "flow.note"
@@ -67,7 +67,7 @@ class FlowWarning(FlowNote):
     level = Level.WARNING
 
 
-class FlowDefect(Event):
+class FlowDefect(Event, frozen=True):
     """A step or connector raised something it must not: a defect to report."""
 
     name = "flow.defect"
@@ -78,7 +78,7 @@ class FlowDefect(Event):
     error: str
 
 
-class PartFailed(Event):
+class PartFailed(Event, frozen=True):
     """A timer, reader or other part of the engine broke and begins again."""
 
     name = "engine.part-failed"
@@ -87,7 +87,7 @@ class PartFailed(Event):
     error: str
 
 
-class RequestDefect(Event):
+class RequestDefect(Event, frozen=True):
     """The control API failed unexpectedly: a defect to report."""
 
     name = "request.defect"
@@ -96,7 +96,7 @@ class RequestDefect(Event):
     error: str
 
 
-class SystemSick(Event):
+class SystemSick(Event, frozen=True):
     name = "system.sick"
     level = Level.WARNING
     system: str
@@ -104,18 +104,18 @@ class SystemSick(Event):
     retry_in_s: float
 
 
-class SystemWell(Event):
+class SystemWell(Event, frozen=True):
     name = "system.well"
     system: str
 
 
-class SystemThrottled(Event):
+class SystemThrottled(Event, frozen=True):
     name = "system.throttled"
     system: str
     for_s: float
 
 
-class HookRefused(Event):
+class HookRefused(Event, frozen=True):
     name = "hook.refused"
     level = Level.WARNING
     system: str
@@ -123,7 +123,7 @@ class HookRefused(Event):
     reason: str
 
 
-class ReadStopped(Event):
+class ReadStopped(Event, frozen=True):
     """A poll or file read stopped before its end; it is repeated."""
 
     name = "read.stopped"
@@ -134,7 +134,7 @@ class ReadStopped(Event):
     retry_in_s: float
 
 
-class JournalRefused(Event):
+class JournalRefused(Event, frozen=True):
     """The journal could not commit (disk full, I/O error): nothing of the group was accepted."""
 
     name = "journal.refused"
@@ -142,7 +142,7 @@ class JournalRefused(Event):
     reason: str
 
 
-class SubscriptionFailed(Event):
+class SubscriptionFailed(Event, frozen=True):
     name = "subscription.failed"
     level = Level.WARNING
     system: str
