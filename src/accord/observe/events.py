@@ -62,7 +62,7 @@ class FlowNote(Event, frozen=True):
     text: str
 
 
-class FlowWarning(FlowNote):
+class FlowWarning(FlowNote, frozen=True):
     name = "flow.warning"
     level = Level.WARNING
 
