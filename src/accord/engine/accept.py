@@ -16,6 +16,7 @@ from accord.flow.flow import Flow
 from accord.flow.trigger import WebhookTrigger
 from accord.journal.group import Journal
 from accord.journal.operations import Accept, Accepted, Lease
+from accord.observe.crash_points import crash_point
 from accord.record import Cursor, Message
 
 TOPIC_HEADER = "accord-topic"
@@ -97,6 +98,7 @@ class Acceptor:
 
         The queues learn of the messages also when the caller is cancelled after the commit.
         """
+        crash_point("accept.before-commit")
         future: asyncio.Future[Accepted] = self._journal.submit(Accept(tuple(messages), cursors))
         future.add_done_callback(lambda done: self._tell(messages, done))
         accepted = await asyncio.shield(future)
@@ -108,6 +110,7 @@ class Acceptor:
     def _tell(self, messages: Sequence[Message], done: asyncio.Future[Accepted]) -> None:
         if done.cancelled() or done.exception() is not None:
             return
+        crash_point("accept.after-commit")
         by_flow: dict[str, list[Lease]] = {}
         for message, one in zip(messages, done.result().messages, strict=True):
             if not one.is_duplicate:

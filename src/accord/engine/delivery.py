@@ -14,6 +14,7 @@ from accord.engine.gate import Gate
 from accord.errors import AccordError
 from accord.flow.commands import Call, Fetch, Write, effect_id
 from accord.observe import Observer
+from accord.observe.crash_points import crash_point
 from accord.observe.events import FlowDefect
 from accord.record import Done, End, Entity, Outcome, Partial, Reconnect, Reject, Retry
 from accord.sdk.connector import CallItem, Connection, WriteItem, WriteMode
@@ -88,7 +89,10 @@ class Delivery:
             return SICK
         outcome: Outcome | None = None
         try:
+            crash_point("send.before")
+            crash_point("send.under-way")
             outcome = await send()
+            crash_point("send.answered")
         except Exception:
             outcome = Retry("the connector failed unexpectedly", in_doubt=True)
             raise

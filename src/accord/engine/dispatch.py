@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from accord.errors import JournalError
 from accord.journal.group import Journal
 from accord.journal.operations import Lease, Settle, State
+from accord.observe.crash_points import crash_point
 
 WINDOW = 512  # messages: enough to hide 100 ms of latency at 5,000/s; about 2 MB at 4 KB each
 ROOM_TO_READ = 64  # messages: reading back in such parts costs a tenth of reading one by one
@@ -133,6 +134,7 @@ class FlowQueue:
 
     async def _work(self, lease: Lease) -> None:
         settle = await self._run(lease)
+        crash_point("settle.before-commit")
         while True:
             try:
                 await self._journal.submit(settle)
@@ -141,8 +143,10 @@ class FlowQueue:
                 # The effect is done and its result is only in memory: keep both until the disk takes them again.
                 await asyncio.sleep(JOURNAL_RETRY_S)
         if settle.state >= State.DONE:
+            crash_point("settle.after-commit")
             self._finished(lease)
         else:
+            crash_point("park.after-commit")
             self._parked(lease, settle.state)
 
     def _finished(self, lease: Lease) -> None:

@@ -35,6 +35,7 @@ from accord.journal.group import Journal
 from accord.journal.operations import Lease, Settle, State
 from accord.journal.store import Store
 from accord.observe import Observer
+from accord.observe.crash_points import crash_point
 from accord.observe.events import EngineReady, EngineStopped, EngineStopping, PartFailed
 from accord.project import Project
 from accord.record import Entity
@@ -102,8 +103,10 @@ class Engine:
         """Raises JournalError, ConnectorError, OSError (address taken); what was opened is closed again."""
         try:
             self.open_journal()
+            crash_point("start.journal-open")
             bound = self._bind()
             await self._connect()
+            crash_point("start.connected")
             self._run_queues()
             self._run_tasks()
             await self._serve(bound)
@@ -150,6 +153,7 @@ class Engine:
         deadline_s = self.clock.monotonic() + self.settings.drain_s
         running = sum(queue.running_count for queue in self._queues.values())
         if self.address:
+            crash_point("drain.begun")
             self.observer.emit(EngineStopping(in_flight=running))
         if self._web is not None:
             await self._web.stop()
@@ -159,6 +163,7 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         await self._drain(max(0.0, deadline_s - self.clock.monotonic()))
+        crash_point("drain.drained")
         for connection in self._connections.values():
             await connection.close()
         for client in self._clients:
@@ -167,6 +172,7 @@ class Engine:
         if self._is_open:
             self._is_open = False
             await self.journal.close()
+            crash_point("drain.closed")
         if self._is_told:  # else it may be another engine's, which has kept this one from starting
             self._is_told = False
             (self.settings.state_folder / STATE_FILE).unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from accord.errors import Faults, JournalError
 from accord.flow.commands import Respond
 from accord.flow.flow import Flow
 from accord.observe import Observer
+from accord.observe.crash_points import crash_point
 from accord.observe.events import HookRefused, JournalRefused, RequestDefect
 from accord.record import Message
 from accord.sdk.connector import Connection, Received, Refused
@@ -177,6 +178,7 @@ class Intake:
             self._observer.emit(JournalRefused(reason=str(error)))
             self._waiting.forget(messages)
             return busy("the journal cannot take it now")
+        crash_point("accept.before-answer")
         self._observer.counters["intake.accepted"] += len(stored.ids)
         if caller is not None:
             return await self._computed(caller[0], caller[1], messages, stored)

@@ -10,6 +10,7 @@ from accord.engine.dispatch import FlowQueue
 from accord.engine.gate import Gate
 from accord.journal.group import Journal
 from accord.journal.operations import Lease, ReleaseDue, ReleaseHeld
+from accord.observe.crash_points import crash_point
 
 TICK_S = 0.05  # how late a timer may be; two indexed reads per tick, and only while something waits
 
@@ -61,5 +62,8 @@ class Releaser:
                     return  # one probe is on its way
 
     async def _leases(self, operation: ReleaseDue | ReleaseHeld) -> tuple[Lease, ...]:
+        crash_point("release.before-commit")
         leases: tuple[Lease, ...] = await self._journal.submit(operation)
+        if leases:
+            crash_point("release.after-commit")
         return leases

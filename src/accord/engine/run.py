@@ -41,6 +41,7 @@ from accord.flow.running import StepRejected
 from accord.journal.group import Journal
 from accord.journal.operations import CrossReference, DeadLetter, Lease, MarkSeen, Settle, State, StepResult
 from accord.observe import Observer
+from accord.observe.crash_points import crash_point
 from accord.observe.events import FlowDefect, FlowNote, FlowWarning, MessageDead
 from accord.record import Done, Reject, Retry
 from accord.sdk.http import encode_json
@@ -243,6 +244,7 @@ class Attempt:
         """Journals the results so far; the message stays ready."""
         unsaved, self._unsaved = self._unsaved, []
         references, self._references = self._references, []
+        crash_point("save.before-commit")
         await self._commit(
             Settle(
                 seq=self._lease.seq,
@@ -253,6 +255,7 @@ class Attempt:
                 references=tuple(references),
             )
         )
+        crash_point("save.after-commit")
 
     async def _commit(self, operation: Settle | MarkSeen) -> Any:
         """Until the journal has it: what was done must be on disk before the flow goes on."""
@@ -275,7 +278,11 @@ class Attempt:
             self._results[GIVE_UP_PATH] = value
             self._unsaved.append(StepResult(self._prefix + GIVE_UP_PATH, value))
         try:
-            await self._drive(undo, await self._answer(command))
+            crash_point("undo.before")
+            answer = await self._answer(command)
+            crash_point("undo.between")
+            await self._drive(undo, answer)
+            crash_point("undo.after")
         except (GivenUp, StepRejected) as error:
             dead = msgspec.structs.replace(dead, reason=f"{dead.reason}; undo failed at {shown(error)}")
         except Parked:

@@ -37,6 +37,7 @@ from accord.journal.stores.sqlite_lock import FileLock
 from accord.journal.stores.sqlite_reads import SqliteReads
 from accord.journal.stores.sqlite_schema import PAGE_SIZE_BYTES, migrate
 from accord.journal.stores.sqlite_writes import Writes
+from accord.observe.crash_points import crash_point
 
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 # What one bad operation raises (text that is no Unicode, a number too large, a time without a zone): its own fault alone.
@@ -151,8 +152,12 @@ class SqliteStore(SqliteReads):
         try:
             self._db.execute("BEGIN IMMEDIATE")
             writes.begin()
-            results = [apply(operation) for operation in operations]
+            crash_point("commit.begun")
+            results = [apply(operations[0])] if operations else []
+            crash_point("commit.applied")
+            results += [apply(operation) for operation in operations[1:]]
             writes.finish()
+            crash_point("commit.before-sync")
             self._db.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
@@ -165,6 +170,7 @@ class SqliteStore(SqliteReads):
             if isinstance(error, sqlite3.Error):
                 raise self._translate(error, "written") from error
             raise
+        crash_point("commit.after-sync")
         writes.committed()
         self._tidy(writes.pages_to_free)
         return results

@@ -20,6 +20,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from accord.observe.crash_points import crash_point
+
 _MAX_FRAME_OFFSET = 16
 _TRY_EVERY_COMMITS = 64  # over the bound while a reader holds an old snapshot: no use trying at every commit
 
@@ -73,7 +75,9 @@ class Checkpointer:
 
     def _take_rest(self) -> None:
         """When all frames are copied and nobody reads an old snapshot, the next commit starts the log again."""
+        crash_point("checkpoint.before")
         self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        crash_point("checkpoint.after")
 
     def _begin(self) -> None:
         if self._thread is None:
@@ -87,6 +91,7 @@ class Checkpointer:
         try:
             while self._orders.get():
                 try:
+                    crash_point("checkpoint.copying")
                     db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                     self.error = None
                 except sqlite3.Error as error:

@@ -3,8 +3,7 @@
 Every file carries its layout in table ``version`` (one row per migration applied). ``migrate`` applies what is missing, each
 migration in one transaction, so a crash between two leaves a file of a known version. A file of a newer version is refused.
 
-Times are whole microseconds since 1970-01-01 UTC. ``message`` and ``letter`` are msgpack of the frozen values, with field
-names, so fields can be added without a migration.
+Columns hold times and values as ``accord.journal.encoding`` writes them.
 """
 
 from __future__ import annotations
@@ -14,12 +13,11 @@ import sqlite3
 from collections.abc import Sequence
 
 from accord.errors import JournalError
+from accord.journal.encoding import to_us
+from accord.observe.crash_points import crash_point
 
 APPLICATION_ID = 0x41435244  # "ACRD": tells an Accord journal from any other SQLite file
 PAGE_SIZE_BYTES = 4096
-
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
 
 Migration = tuple[str, ...]
 
@@ -70,15 +68,6 @@ _VERSIONED_MARKS: Migration = ("ALTER TABLE marks ADD COLUMN version TEXT NOT NU
 MIGRATIONS: tuple[Migration, ...] = (_FIRST, _VERSIONED_MARKS)
 
 
-def to_us(moment: dt.datetime) -> int:
-    """Whole microseconds since 1970 UTC; raises TypeError for a datetime without a zone."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def from_us(us: int) -> dt.datetime:
-    return _EPOCH + us * _MICROSECOND
-
-
 def version_of(db: sqlite3.Connection) -> int:
     """The layout's version; 0 for an empty file."""
     if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'version'").fetchone() is None:
@@ -116,9 +105,12 @@ def migrate(db: sqlite3.Connection, path: str, migrations: Sequence[Migration] =
             db.execute("CREATE TABLE IF NOT EXISTS version (version INTEGER PRIMARY KEY, applied_at INTEGER NOT NULL)")
             for statement in statements:
                 db.execute(statement)
+                crash_point("migrate.statement")
             db.execute("INSERT INTO version VALUES (?, ?)", (number, to_us(dt.datetime.now(dt.UTC))))
+            crash_point("migrate.before-commit")
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+        crash_point("migrate.after-commit")
