@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import http.client
 import http.server
 import json
 import os
@@ -33,7 +34,7 @@ DESK = """
 system: desk
 connector: http
 settings:
-  address: ${env:DESK_ADDRESS}
+  address: ${env:DESK_ADDRESS:-http://127.0.0.1:1}
   webhooks:
     signature: {type: hmac, header: x-signature, secret: "${secret:hook}"}
     topic: {header: x-topic}
@@ -129,7 +130,8 @@ class Live:
         try:
             wait_until(what, is_so, within_s)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.log[-3000:]}") from error
+            status = self.request("GET", "/api/status", None, {"authorization": f"Bearer {TOKEN}"})
+            raise AssertionError(f"{error}\n{status}\n{self.log[-3000:]}") from error
 
     def wait_settled(self, flow: str = "", within_s: float = 30.0) -> dict[str, int]:
         """Until nothing is open in a flow (default: the first); its counts."""
@@ -153,7 +155,7 @@ class Live:
         if id:
             sent["x-event-id"] = id
         status, answer = self.request("POST", f"/hooks/{system}", body, sent)
-        return status, json.loads(answer) if answer[:1] in (b"{", b"[") else answer
+        return status, json.loads(answer) if status and answer[:1] in (b"{", b"[") else answer
 
     def api(self, path: str, method: str = "GET", body: bytes | None = None) -> Any:
         status, answer = self.request(method, "/api/" + path, body, {"authorization": f"Bearer {TOKEN}"})
@@ -170,7 +172,7 @@ class Live:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
-        except (urllib.error.URLError, ConnectionError) as error:
+        except (urllib.error.URLError, ConnectionError, http.client.HTTPException) as error:
             return 0, str(error).encode()
 
     def rows(self, database: str, sql: str) -> list[tuple[Any, ...]]:
