@@ -1,4 +1,4 @@
-"""Every code this room reports has its section in docs/errors/settings.md, and every section its code."""
+"""Every code of settings, wherever it is reported, has its section in docs/errors/settings.md, and every section its code."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ BUILT = re.compile(r'self\.bad\(\s*"([a-z0-9-]+)"')
 
 def test_codes_and_sections_agree() -> None:
     used: set[str] = set()
-    for path in ROOM.rglob("*.py"):
+    for path in ROOM.parent.rglob("*.py"):
         text = path.read_text("utf-8")
-        used |= set(re.findall(r'"settings\.([a-z0-9-]+)"', text)) | set(BUILT.findall(text))
+        used |= set(re.findall(r'"settings\.([a-z0-9-]+)"', text))
+        used |= set(BUILT.findall(text)) if path.is_relative_to(ROOM) else set()
     sections = re.findall(r"^## ([a-z0-9-]+)$", PAGE.read_text("utf-8"), re.MULTILINE)
     assert len(used) > 25
     assert sorted(sections) == sorted(used | {"error"})
