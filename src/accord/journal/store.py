@@ -1,10 +1,14 @@
-"""The contract of a journal store. Every store passes the same suite (``accord.testing.journal_suite``)."""
+"""The contract of a journal store. Every store passes the same suite (``accord.testing.journal_suite``).
+
+A store is synchronous (an embedded file: the group commit calls it inline) or asynchronous (a server: ``AsyncStore``). Both say
+and promise the same; ``accord.journal.reads.JournalReads`` is how the engine reads either.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, Operation
 
@@ -57,3 +61,44 @@ class Store(Protocol):
     ) -> list[MessageRow]: ...
 
     def size_bytes(self) -> int: ...
+
+
+class AsyncStore(Protocol):
+    """A Store that waits for a server, with the same promises.
+
+    The group commit has one ``commit`` under way at a time and reads ``lease`` and ``next_of_keys`` only between two commits.
+    While the server cannot be reached, ``commit`` and reads raise JournalError ``journal.unavailable`` at once; the store
+    reconnects by itself. A commit whose answer was lost waits until it is known what became of it.
+    """
+
+    is_async: ClassVar[Literal[True]] = True
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def commit(self, operations: Sequence[Operation]) -> list[Any]: ...
+
+    async def lease(self, flow: str, after_seq: int, limit: int) -> list[Lease]: ...
+
+    async def next_of_keys(self, flow: str, keys: Sequence[str]) -> list[Lease | None]:
+        """The oldest open message of each key, in the order of ``keys``."""
+        ...
+
+    async def counts(self) -> dict[tuple[str, str], int]: ...
+
+    async def held(self) -> dict[str, int]: ...
+
+    async def next_due(self) -> dt.datetime | None: ...
+
+    async def cursor(self, name: str) -> bytes | None: ...
+
+    async def references(self, queries: Sequence[tuple[str, str, str]]) -> list[str | None]: ...
+
+    async def dead_letters(self, *, flow: str = "", after_seq: int = 0, limit: int = 100) -> list[DeadLetterRow]: ...
+
+    async def messages(
+        self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
+    ) -> list[MessageRow]: ...
+
+    async def size_bytes(self) -> int: ...

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from accord.errors import JournalError, JournalFull
+from accord.journal.encoding import from_us, mark_digest, to_us
 from accord.journal.operations import Accept, MarkSeen, Prune, Settle, State, StepResult
 from accord.journal.stores.sqlite import SqliteStore
-from accord.journal.stores.sqlite_schema import MIGRATIONS, from_us, migrate, to_us, version_of
+from accord.journal.stores.sqlite_schema import MIGRATIONS, migrate, version_of
 from accord.journal.stores.sqlite_verify import verify
-from accord.journal.stores.sqlite_writes import mark_digest
 from accord.testing.journal_suite import START, accept, letter, message
 
 

@@ -7,16 +7,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
-from accord.journal.operations import DeadLetter, DeadLetterRow, Lease, MessageRow, State
-from accord.journal.stores.sqlite_schema import from_us
-from accord.record import Message
-
-decode_message = msgspec.msgpack.Decoder(Message).decode
-decode_letter = msgspec.msgpack.Decoder(DeadLetter).decode
-decode_results = msgspec.msgpack.Decoder(dict[str, bytes]).decode
-decode_paths = msgspec.msgpack.Decoder(frozenset[str]).decode
+from accord.journal.encoding import decode_letter, decode_message, decode_paths, decode_results, from_us
+from accord.journal.operations import DeadLetterRow, Lease, MessageRow, State
 
 _LEASE = "SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.in_doubt, m.replayed_in FROM messages m JOIN contents c USING (seq)"
 _LEASE_ELIGIBLE = f"{_LEASE} WHERE m.state = 0 AND m.is_head = 1 AND m.flow = ? AND m.seq > ? ORDER BY m.seq LIMIT ?"

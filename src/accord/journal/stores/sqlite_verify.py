@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from accord.errors import JournalError
-from accord.journal.stores.sqlite_reads import decode_letter, decode_message, decode_paths, decode_results
-from accord.journal.stores.sqlite_schema import MIGRATIONS, check_is_journal, to_us, version_of
+from accord.journal.encoding import decode_letter, decode_message, decode_paths, decode_results, to_us
+from accord.journal.stores.sqlite_schema import MIGRATIONS, check_is_journal, version_of
 
 _EXAMPLES_MAX = 5
 

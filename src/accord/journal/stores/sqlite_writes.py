@@ -10,11 +10,11 @@ import datetime as dt
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
+from accord.journal.encoding import decode_message, encode, mark_digest, to_us
 from accord.journal.operations import (
     Accept,
     Accepted,
@@ -33,8 +33,7 @@ from accord.journal.operations import (
     Settle,
     State,
 )
-from accord.journal.stores.sqlite_reads import decode_message
-from accord.journal.stores.sqlite_schema import PAGE_SIZE_BYTES, to_us
+from accord.journal.stores.sqlite_schema import PAGE_SIZE_BYTES
 from accord.record import Cursor, Message
 
 MARKS_PRUNED_MORE = 100  # marks a prune may delete beyond its limit: there are more marks than messages
@@ -66,13 +65,6 @@ _SAVE_REFERENCE = """INSERT INTO cross_references (entity, key, other, other_key
     ON CONFLICT DO UPDATE SET other_key = excluded.other_key"""
 _COUNT = """INSERT INTO counters (flow, state, held_by, n) VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET n = n + excluded.n"""
-
-_encode = msgspec.msgpack.Encoder().encode
-
-
-def mark_digest(kind: str, scope: str, source: str, id_: str) -> bytes:
-    """16 bytes that stand for a dedupe mark; lengths keep ("a", "bc") and ("ab", "c") apart."""
-    return blake2b(f"{kind}/{len(scope)}:{scope}/{len(source)}:{source}/{id_}".encode(), digest_size=16).digest()
 
 
 class Writes:
@@ -170,7 +162,7 @@ class Writes:
                 self._execute("UPDATE marks SET seq = ? WHERE digest = ?", (first, digest))
             return AcceptedOne(first, True)
         self._next_seq = seq + 1
-        self._contents.append((seq, _encode(message)))
+        self._contents.append((seq, encode(message)))
         self._counts[message.flow, _READY, ""] += 1
         return AcceptedOne(seq)
 
@@ -189,7 +181,7 @@ class Writes:
         state = int(operation.state)
         if operation.results:
             parts += 1
-            self._results.append((seq, parts, _encode({r.path: r.value for r in operation.results})))
+            self._results.append((seq, parts, encode({r.path: r.value for r in operation.results})))
         held_by = operation.held_by if state == _HELD else ""
         due = (to_us(operation.due) if operation.due else self._now_us) if state == _WAITING else None
         is_settled = state >= _DONE
@@ -203,7 +195,7 @@ class Writes:
                 due,
                 held_by,
                 operation.reason,
-                _encode(operation.in_doubt) if operation.in_doubt else None,
+                encode(operation.in_doubt) if operation.in_doubt else None,
                 self._now_us if is_settled else None,
                 seq,
             ),
@@ -225,7 +217,7 @@ class Writes:
         letter = operation.dead or DeadLetter(step="", code="journal.no-letter", reason=operation.reason)
         self._execute(
             "INSERT OR REPLACE INTO dead (seq, flow, at, letter) VALUES (?, ?, ?, ?)",
-            (seq, flow, self._now_us, _encode(letter)),
+            (seq, flow, self._now_us, encode(letter)),
         )
 
     def _replay(self, operation: Replay) -> bool:
@@ -238,7 +230,7 @@ class Writes:
         if operation.body is not None:
             (content,) = self._execute("SELECT message FROM contents WHERE seq = ?", (seq,)).fetchone()
             mended = msgspec.structs.replace(decode_message(content), body=operation.body)
-            self._execute("UPDATE contents SET message = ? WHERE seq = ?", (_encode(mended), seq))
+            self._execute("UPDATE contents SET message = ? WHERE seq = ?", (encode(mended), seq))
         if operation.from_start:
             self._execute("DELETE FROM results WHERE seq = ?", (seq,))
             parts = 0
