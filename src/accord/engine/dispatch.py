@@ -9,6 +9,8 @@ Invariants:
   fresh messages stay on disk and are read in order (``scan_seq`` is how far).
 - A message on disk is found again by exactly one of: the scan (its seq is past ``scan_seq``), the end of its predecessor of
   the same key (``next_of_key``), or a release (due, held).
+- *Direct* is found by counting: as many in memory as are open. A message the scan has read before the queue was told of it counts
+  in memory but not yet as open, so a queue found direct just then is read again when the news comes.
 - Calls follow commits: what the journal committed earlier is told to the queue earlier (futures resolve in commit order).
 """
 
@@ -46,6 +48,7 @@ class FlowQueue:
         self._seqs: set[int] = set()
         self._open = 0  # open messages of this flow, in memory and on disk
         self._scan_seq = 0
+        self._direct_seq = 0  # how far the scan was when it last found the queue direct
         self._is_direct = False
         self._is_stopped = True  # until start: commands on the journal alone must not run what they accept
         self._pump_scheduled = False
@@ -74,6 +77,8 @@ class FlowQueue:
         self._open += len(leases)
         for lease in leases:
             if lease.seq in self._seqs:
+                if lease.seq <= self._direct_seq:
+                    self._read_again()
                 continue  # the scan has read it between its commit and this call
             if self._is_direct and self.room:
                 self._scan_seq = max(self._scan_seq, lease.seq)
@@ -97,8 +102,11 @@ class FlowQueue:
     def reopened(self, lease_count: int = 1) -> None:
         """A dead letter was put back to ready: read from the beginning, since its seq lies behind the scan."""
         self._open += lease_count
+        self._read_again()
+
+    def _read_again(self) -> None:
         self._is_direct = False
-        self._scan_seq = 0
+        self._scan_seq = self._direct_seq = 0
         self._schedule_pump()
 
     async def stop(self) -> None:
@@ -200,3 +208,4 @@ class FlowQueue:
                 self._push(lease)
         if len(leases) < room and len(self._seqs) >= self._open:
             self._is_direct = True
+            self._direct_seq = self._scan_seq
