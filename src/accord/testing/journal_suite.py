@@ -14,8 +14,9 @@ The last test, ``test_agrees_with_the_model``, runs random operations, failures 
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -42,7 +43,7 @@ from accord.journal.operations import (
     State,
     StepResult,
 )
-from accord.journal.store import Store
+from accord.journal.store import AsyncStore, Store
 from accord.journal.stores.memory import MemoryStore
 from accord.record import Cursor, Message
 
@@ -64,6 +65,35 @@ class StoreHarness(Protocol):
     def violations(self, store: Store) -> list[str]:
         """What an invariant checker finds wrong with the storage; empty when there is no checker."""
         ...
+
+
+class Blocking:
+    """An asynchronous store as the suite calls stores: each call runs on an event loop of its own to its end."""
+
+    def __init__(self, store: AsyncStore) -> None:
+        self.store = store
+        self._runner: asyncio.Runner | None = None
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run(work) if self._runner is None else self._runner.run(work)
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.store, name)
+        return lambda *values, **named: self._run(method(*values, **named))
+
+    def next_of_key(self, flow: str, key: str) -> Any:
+        (found,) = self._run(self.store.next_of_keys(flow, [key]))
+        return found
+
+    def open(self) -> None:
+        self._runner = asyncio.Runner()
+        self._run(self.store.open())
+
+    def close(self) -> None:
+        self._run(self.store.close())
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
 
 
 class Clock:
