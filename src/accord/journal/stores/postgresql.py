@@ -1,0 +1,294 @@
+"""The journal in a schema of a PostgreSQL database.
+
+Invariants 3 to 10 of the SQLite store hold here too; ``postgresql_verify.verify`` checks them. Besides:
+
+1. A commit is one transaction, with ``synchronous_commit`` never off. Its group is written in one round trip and committed in a
+   second one, so all results are known before the commit is asked for.
+2. One owner: an advisory lock of the writing connection, and a token that every commit checks and whose row it locks
+   (``postgresql_session``). Who has lost its token can commit nothing any more: ``journal.fenced``.
+3. Every commit counts up ``owners.commits``. When the answer to a commit is lost, the owner connects again, takes the lock (so
+   the old connection has ended, one way or the other) and reads there whether the commit was made.
+4. Sequence numbers are given by the owner, without gaps, and are never given twice (``owners.last_seq`` outlives pruning).
+
+While the server cannot be reached every commit and read fails at once with ``journal.unavailable``; a task connects again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, Literal
+
+import psycopg
+
+from accord.errors import JournalError
+from accord.journal.encoding import to_us
+from accord.journal.operations import DeadLetterRow, Lease, MessageRow, Operation
+from accord.journal.stores import postgresql_reads as reads
+from accord.journal.stores.postgresql_faults import (
+    OPERATION_FAULTS,
+    closed,
+    fenced,
+    operation_fault,
+    translate,
+    unavailable,
+)
+from accord.journal.stores.postgresql_rare import Context
+from accord.journal.stores.postgresql_session import (
+    OWNER,
+    Connection,
+    Owned,
+    Session,
+    connect,
+    migrate,
+    own,
+    owned,
+    take_lock,
+)
+from accord.journal.stores.postgresql_writes import GroupWrites
+
+START_WAIT_S = 10.0  # for a server that is just starting
+LOCK_WAIT_S = 5.0  # for the server to notice that the last owner was killed
+RECONNECT_FIRST_S = 0.1
+RECONNECT_LONGEST_S = 1.0
+
+_FENCE = "UPDATE owners SET commits = %s WHERE name = %s AND token = %s AND commits = %s"
+
+
+def utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+class PostgresqlStore:
+    """An AsyncStore. ``url``: ``postgresql://user:password@host:5432/database``; ``schema`` is the journal's own; ``now`` is the
+    clock for settle times."""
+
+    is_async: ClassVar[Literal[True]] = True
+
+    def __init__(
+        self,
+        url: str,
+        schema: str = "accord",
+        *,
+        now: Callable[[], dt.datetime] = utc_now,
+        start_wait_s: float = START_WAIT_S,
+        lock_wait_s: float = LOCK_WAIT_S,
+    ) -> None:
+        self.schema = schema
+        self._url = url
+        self._now = now
+        self._start_wait_s = start_wait_s
+        self._lock_wait_s = lock_wait_s
+        self._session: Session | None = None
+        self._owned = Owned(0, 0, 0)
+        self._recovered_seq = 0
+        self._is_open = False
+        self._is_fenced = False
+        self._why: BaseException | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
+        self._decided = asyncio.Event()  # connected again, fenced, or closed
+
+    async def open(self) -> None:
+        """Creates or migrates the schema and becomes its owner.
+
+        Raises JournalError: ``journal.unavailable``, ``journal.locked``, ``journal.foreign``, ``journal.newer``, ``journal.path``.
+        """
+        session = await self._first_session()
+        try:
+            await take_lock(session.writer, self.schema, self._lock_wait_s)
+            await migrate(session.writer, self.schema, to_us(self._now()))
+            self._owned = await own(session.writer)
+        except BaseException as error:
+            await session.close()
+            if isinstance(error, psycopg.Error):
+                raise translate(error) from error
+            raise
+        self._recovered_seq = self._owned.last_seq
+        self._session = session
+        self._is_open = True
+
+    async def _first_session(self) -> Session:
+        deadline = time.monotonic() + self._start_wait_s
+        while True:
+            try:
+                return await connect(self._url, self.schema)
+            except JournalError as error:
+                if error.code != "journal.unavailable" or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(RECONNECT_FIRST_S)
+
+    async def close(self) -> None:
+        """Ends the connections, and the lock with them. Closing twice is harmless."""
+        self._is_open = False
+        self._decided.set()
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
+            await asyncio.gather(self._reconnecting, return_exceptions=True)
+            self._reconnecting = None
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # commit
+
+    async def commit(self, operations: Sequence[Operation]) -> list[Any]:
+        """Raises JournalFull, JournalError ``journal.operation`` (one of them cannot be stored), ``journal.unavailable``,
+        ``journal.closed`` or ``journal.commit``; in every case nothing of the group was kept. With ``journal.fenced`` an answer that
+        was lost stays unknown."""
+        writer = self._usable().writer
+        number = self._owned.commits + 1
+        try:
+            results, last_seq = await self._write(writer, operations, number)
+        except BaseException as error:
+            await self._roll_back(writer)
+            if isinstance(error, OPERATION_FAULTS):
+                raise operation_fault(error) from error
+            if isinstance(error, psycopg.Error | OSError):
+                raise self._failed(error) from error
+            raise
+        try:
+            await writer.execute("COMMIT")
+        except (psycopg.Error, OSError) as error:
+            await self._find_out(number, error)
+        self._owned = Owned(self._owned.token, number, last_seq)
+        return results
+
+    async def _write(self, writer: Connection, operations: Sequence[Operation], number: int) -> tuple[list[Any], int]:
+        context = Context(to_us(self._now()), self._owned.token, self._recovered_seq)
+        writes = GroupWrites(writer, context, self._owned.last_seq)
+        async with writer.pipeline():
+            await writer.execute("BEGIN")
+            fence = await writer.execute(_FENCE, (number, OWNER, self._owned.token, number - 1), prepare=True)
+            results = await writes.apply(operations)
+        if fence.rowcount != 1:
+            self._is_fenced = True
+            raise fenced()
+        return results, writes.last_seq
+
+    async def _roll_back(self, writer: Connection) -> None:
+        try:
+            await writer.execute("ROLLBACK")
+        except (psycopg.Error, OSError) as error:
+            self._lost(error)
+
+    async def _find_out(self, number: int, error: psycopg.Error | OSError) -> None:
+        """Returns when the commit was made, else raises. The answer to it was lost, or it was refused."""
+        session = self._session
+        if session is not None and not session.writer.broken and isinstance(error, psycopg.Error):
+            raise translate(error) from error
+        self._lost(error)
+        await self._decided.wait()
+        if self._is_fenced:
+            raise fenced() from error
+        if not self._is_open:
+            raise closed() from error
+        if self._owned.commits != number:
+            raise unavailable(error) from error
+
+    # connection
+
+    def _usable(self) -> Session:
+        if not self._is_open:
+            raise closed()
+        if self._is_fenced:
+            raise fenced()
+        if self._session is None:
+            raise unavailable(self._why)
+        return self._session
+
+    def _failed(self, error: psycopg.Error | OSError) -> JournalError:
+        if self._session is None or self._session.is_broken or not isinstance(error, psycopg.Error):
+            self._lost(error)
+            return unavailable(error)
+        return translate(error)
+
+    def _lost(self, error: BaseException) -> None:
+        self._why = error
+        session, self._session = self._session, None
+        if session is not None and self._is_open:
+            self._decided.clear()
+            self._reconnecting = asyncio.get_running_loop().create_task(self._reconnect(session))
+
+    async def _reconnect(self, lost: Session) -> None:
+        await lost.close()
+        wait_s = RECONNECT_FIRST_S
+        while self._session is None and not self._is_fenced:
+            try:
+                await self._resume()
+            except JournalError as error:
+                self._why = error
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, RECONNECT_LONGEST_S)
+        self._decided.set()
+
+    async def _resume(self) -> None:
+        session = await connect(self._url, self.schema)
+        try:
+            await take_lock(session.writer, self.schema, self._lock_wait_s)
+            found = await owned(session.writer, self._owned.token)
+        except BaseException as error:
+            await session.close()
+            if isinstance(error, psycopg.Error | OSError):
+                raise unavailable(error) from error
+            raise
+        if found is None:
+            self._is_fenced = True
+            await session.close()
+            return
+        self._owned = Owned(found.token, found.commits, self._owned.last_seq)
+        self._session = session
+
+    @asynccontextmanager
+    async def _reading(self, *, by_writer: bool = False) -> AsyncIterator[Connection]:
+        session = self._usable()
+        try:
+            yield session.writer if by_writer else session.reader
+        except (psycopg.Error, OSError) as error:
+            raise self._failed(error) from error
+
+    # reads
+
+    async def lease(self, flow: str, after_seq: int, limit: int) -> list[Lease]:
+        async with self._reading(by_writer=True) as db:
+            return await reads.lease(db, flow, after_seq, limit, self._owned.token, self._recovered_seq)
+
+    async def next_of_keys(self, flow: str, keys: Sequence[str]) -> list[Lease | None]:
+        async with self._reading(by_writer=True) as db:
+            return await reads.next_of_keys(db, flow, keys, self._owned.token, self._recovered_seq)
+
+    async def counts(self) -> dict[tuple[str, str], int]:
+        async with self._reading() as db:
+            return await reads.counts(db)
+
+    async def held(self) -> dict[str, int]:
+        async with self._reading() as db:
+            return await reads.held(db)
+
+    async def next_due(self) -> dt.datetime | None:
+        async with self._reading() as db:
+            return await reads.next_due(db)
+
+    async def cursor(self, name: str) -> bytes | None:
+        async with self._reading() as db:
+            return await reads.cursor(db, name)
+
+    async def references(self, queries: Sequence[tuple[str, str, str]]) -> list[str | None]:
+        async with self._reading() as db:
+            return await reads.references(db, queries)
+
+    async def dead_letters(self, *, flow: str = "", after_seq: int = 0, limit: int = 100) -> list[DeadLetterRow]:
+        async with self._reading() as db:
+            return await reads.dead_letters(db, flow, after_seq, limit)
+
+    async def messages(
+        self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
+    ) -> list[MessageRow]:
+        async with self._reading() as db:
+            return await reads.messages(db, flow, key, id, state, after_seq, limit)
+
+    async def size_bytes(self) -> int:
+        async with self._reading() as db:
+            return await reads.size_bytes(db)

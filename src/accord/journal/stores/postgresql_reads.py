@@ -1,0 +1,177 @@
+"""What the PostgreSQL journal answers: reads of committed state over a connection given to each."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from accord.journal.encoding import decode_letter, decode_message, decode_paths, decode_results, from_us
+from accord.journal.operations import DeadLetterRow, Lease, MessageRow, State
+from accord.journal.stores.postgresql_arrays import bigints, storable, texts
+
+LEASE = (
+    "SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.in_doubt, m.replayed_in"
+    " FROM messages m JOIN contents c ON c.seq = m.seq"
+)
+_ELIGIBLE = f"{LEASE} WHERE m.state = 0 AND m.is_head AND m.flow = %s AND m.seq > %s ORDER BY m.seq LIMIT %s"
+_OLDEST_OF_KEYS = """SELECT u.n, h.seq, h.message, h.state, h.attempts, h.parts, h.in_doubt, h.replayed_in
+    FROM unnest(%s) WITH ORDINALITY AS u (key, n), LATERAL (
+        SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.in_doubt, m.replayed_in
+        FROM messages m JOIN contents c ON c.seq = m.seq
+        WHERE m.state < 10 AND m.flow = %s AND m.key = u.key ORDER BY m.seq LIMIT 1) AS h"""
+_REFERENCES = """SELECT q.n, r.other_key FROM unnest(%s, %s, %s) WITH ORDINALITY AS q (entity, key, other, n)
+    JOIN cross_references r ON r.entity = q.entity AND r.key = q.key AND r.other = q.other"""
+_ROW = (
+    "SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.due, m.held_by, m.reason, m.settled_at, d.letter"
+    " FROM messages m JOIN contents c ON c.seq = m.seq LEFT JOIN dead d ON d.seq = m.seq WHERE m.seq > %s"
+)
+_DEAD = (
+    "SELECT d.seq, c.message, d.letter, m.attempts, d.at FROM dead d JOIN messages m ON m.seq = d.seq"
+    " JOIN contents c ON c.seq = d.seq WHERE m.state = 11 AND d.seq > %s"
+)
+# Literal states, so that PostgreSQL proves them to imply the partial indexes' conditions.
+_STATE_CONDITIONS = {
+    "ready": " AND m.state < 10 AND m.state = 0",
+    "waiting": " AND m.state = 1",
+    "held": " AND m.state = 2",
+    "done": " AND m.state = 10",
+    "dead": " AND m.state = 11 AND d.seq IS NOT NULL",
+}
+
+_Connection = AsyncConnection[Any]
+
+
+async def _rows(db: _Connection, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+    cursor = await db.execute(query, values, prepare=True, binary=True)
+    return await cursor.fetchall()
+
+
+async def lease(db: _Connection, flow: str, after_seq: int, limit: int, opening: int, border: int) -> list[Lease]:
+    rows = await _rows(db, _ELIGIBLE, (storable(flow), after_seq, limit))
+    return await to_leases(db, rows, opening, border)
+
+
+async def next_of_keys(
+    db: _Connection, flow: str, keys: Sequence[str], opening: int, border: int
+) -> list[Lease | None]:
+    rows = await _rows(db, _OLDEST_OF_KEYS, (texts(keys), storable(flow)))
+    leases = await to_leases(db, [row[1:] for row in rows], opening, border)
+    found: list[Lease | None] = [None] * len(keys)
+    for row, one in zip(rows, leases, strict=True):
+        found[row[0] - 1] = one
+    return found
+
+
+async def counts(db: _Connection) -> dict[tuple[str, str], int]:
+    rows = await _rows(db, "SELECT flow, state, sum(n)::bigint FROM counters GROUP BY 1, 2 HAVING sum(n) > 0")
+    return {(flow, State(state).name.lower()): n for flow, state, n in rows}
+
+
+async def held(db: _Connection) -> dict[str, int]:
+    return dict(
+        await _rows(
+            db,
+            "SELECT held_by, sum(n)::bigint FROM counters WHERE state = 2 GROUP BY 1 HAVING sum(n) > 0 ORDER BY 1",
+        )
+    )
+
+
+async def next_due(db: _Connection) -> dt.datetime | None:
+    rows = await _rows(db, "SELECT due FROM messages WHERE state = 1 ORDER BY due, seq LIMIT 1")
+    return from_us(rows[0][0]) if rows else None
+
+
+async def cursor(db: _Connection, name: str) -> bytes | None:
+    rows = await _rows(db, "SELECT position FROM cursors WHERE name = %s", (storable(name),))
+    return bytes(rows[0][0]) if rows else None
+
+
+async def references(db: _Connection, queries: Sequence[tuple[str, str, str]]) -> list[str | None]:
+    found: list[str | None] = [None] * len(queries)
+    if queries:
+        columns = [texts([query[n] for query in queries]) for n in range(3)]
+        for n, key in await _rows(db, _REFERENCES, tuple(columns)):
+            found[n - 1] = key
+    return found
+
+
+async def dead_letters(db: _Connection, flow: str, after_seq: int, limit: int) -> list[DeadLetterRow]:
+    condition, values = (" AND d.flow = %s", (storable(flow),)) if flow else ("", ())
+    rows = await _rows(db, f"{_DEAD}{condition} ORDER BY d.seq LIMIT %s", (after_seq, *values, limit))
+    return [
+        DeadLetterRow(seq=seq, message=decode_message(m), dead=decode_letter(letter), attempts=attempts, at=from_us(at))
+        for seq, m, letter, attempts, at in rows
+    ]
+
+
+async def messages(
+    db: _Connection, flow: str, key: str, id_: str, state: str, after_seq: int, limit: int
+) -> list[MessageRow]:
+    if state and state not in _STATE_CONDITIONS:
+        return []
+    query = _ROW
+    chosen: list[Any] = [after_seq]
+    for column, value in (("flow", flow), ("key", key), ("id", id_)):
+        if value:
+            query += f" AND m.{column} = %s"
+            chosen.append(storable(value))
+    rows = await _rows(db, f"{query}{_STATE_CONDITIONS.get(state, '')} ORDER BY m.seq LIMIT %s", (*chosen, limit))
+    results = await _results(db, [row[0] for row in rows if row[4]])
+    return [_to_row(row, results.get(row[0], {})) for row in rows]
+
+
+async def size_bytes(db: _Connection) -> int:
+    """Tables and indexes of the journal on the server's disk."""
+    rows = await _rows(
+        db,
+        "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c"
+        " WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AND c.relkind = 'r'",
+    )
+    return int(rows[0][0])
+
+
+async def to_leases(db: _Connection, rows: Sequence[tuple[Any, ...]], opening: int, border: int) -> list[Lease]:
+    results = await _results(db, [row[0] for row in rows if row[4]])
+    return [
+        Lease(
+            seq=seq,
+            message=decode_message(message),
+            state=State(state),
+            attempts=attempts,
+            results=results.get(seq, {}),
+            in_doubt=decode_paths(in_doubt) if in_doubt else frozenset(),
+            is_recovered=seq <= border and replayed_in != opening,
+        )
+        for seq, message, state, attempts, _, in_doubt, replayed_in in rows
+    ]
+
+
+def _to_row(row: tuple[Any, ...], results: dict[str, bytes]) -> MessageRow:
+    seq, message, state, attempts, _, due, held_by, reason, settled_at, letter = row
+    return MessageRow(
+        seq=seq,
+        message=decode_message(message),
+        state=State(state),
+        attempts=attempts,
+        due=None if due is None else from_us(due),
+        held_by=held_by,
+        reason=reason,
+        settled_at=None if settled_at is None else from_us(settled_at),
+        results=results,
+        dead=decode_letter(letter) if letter else None,
+    )
+
+
+async def _results(db: _Connection, seqs: Sequence[int]) -> dict[int, dict[str, bytes]]:
+    """Later parts win, so a result recorded again replaces the earlier one."""
+    merged: dict[int, dict[str, bytes]] = {}
+    if seqs:
+        query = (
+            "SELECT r.seq, r.value FROM unnest(%s) AS u (seq) JOIN results r ON r.seq = u.seq ORDER BY r.seq, r.part"
+        )
+        for seq, value in await _rows(db, query, (bigints(seqs),)):
+            merged.setdefault(seq, {}).update(decode_results(value))
+    return merged
