@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import signal
 import socket
@@ -20,15 +19,29 @@ from accord.journal.stores.sqlite_verify import verify
 from accord.observe.crash_points import POINTS, VARIABLE
 from accord.testing.crash.counts import Tally, tally
 from accord.testing.crash.downgrade import downgrade
+from accord.testing.crash.lives import Life, Nursery
 from accord.testing.crash.project import PARTS_EACH, TARGETS, holds_left, recorded_in_ledger, write_project
 from accord.testing.crash.sender import Poster, Sender
 from accord.testing.proxy import Proxy, Toxics
 
 TOKEN = "token-of-the-laboratory"  # noqa: S105 (of an engine on loopback that lives for one run)
 RANDOM = "(random)"
-RARE = ("start.", "migrate.", "drain.", "undo.", "checkpoint.", "release.", "park.")
-PASSES_MAX = 40
-POINT_WITHIN_S = 1.5  # a point that is not passed in this time after the start is given up for a random kill
+PASSES_MAX = {
+    "start.": 1,
+    "migrate.": 1,
+    "drain.": 1,
+    "checkpoint.": 1,
+    "release.": 2,
+    "accept.": 5,
+    "park.": 3,
+    "undo.": 3,
+}
+PASSES_OTHERWISE_MAX = 40
+READY_WITHIN_S = 30.0
+CHECKPOINT_MESSAGES = 200  # more of them make the log long enough
+RANDOM_WITHIN_S = 0.4  # after it is ready
+POINT_WITHIN_S = 1.0  # a point that is not passed in this time after the start is given up for a random kill
+RARE_WITHIN_S = 5.0
 SETTLED_WITHIN_S = 300.0
 
 
@@ -71,18 +84,23 @@ class Lane:
         self._taken = 0
         self._grant = asyncio.Condition()
         self._is_over = False
+        self._ready_s = 0.1
+        self._dead = 0
+        self._life: Life
 
     async def run(self) -> LaneResult:
         started = time.monotonic()
         write_project(self.folder)
-        async with self._recorder() as recorder_port, self._proxy(recorder_port) as port:
+        async with (
+            Nursery() as self._nursery,
+            self._recorder() as recorder_port,
+            self._proxy(recorder_port) as port,
+        ):
             self._environment = {
-                **os.environ,
                 "ACCORD_ADDRESS": "{}:{}".format(*self._address),
                 "RECORDER": f"http://127.0.0.1:{port}",
                 "ACCORD_SECRET_API": TOKEN,
             }
-            self._environment.pop(VARIABLE, None)
             targets = Poster("127.0.0.1", recorder_port)
             await targets.ask("POST", "/faults", msgspec.json.encode({"drop": self.plan.drop, "busy": self.plan.busy}))
             senders = [self._sender(number) for number in range(self.plan.senders)]
@@ -94,7 +112,6 @@ class Lane:
                 for task in sending:
                     task.cancel()
                 await asyncio.gather(*sending, return_exceptions=True)
-                await self._end()
             _, effects = await targets.ask("GET", "/effects")
             targets.close()
         seen = {**msgspec.json.decode(effects), **recorded_in_ledger(self.folder)}
@@ -123,14 +140,16 @@ class Lane:
         plan = self.plan
         rounds: list[str] = []
         is_first_round = True
+        extra = 0
         for number in range(plan.kills):
             if time.monotonic() > ends:
                 break
-            await self._allow(plan.messages * (number + 1) // max(1, plan.kills))
             if not rounds:
                 rounds = self._round(is_first_round)
                 is_first_round = False
             point = rounds.pop()
+            extra += CHECKPOINT_MESSAGES if point.startswith("checkpoint.") else 0
+            await self._allow(plan.messages * (number + 1) // max(1, plan.kills) + extra)
             self.kills[await self._one_life(point)] += 1
 
     def _round(self, is_first: bool) -> list[str]:
@@ -145,54 +164,46 @@ class Lane:
         journal = self.folder / ".accord" / "journal.db"
         if point.startswith("migrate.") and journal.exists():
             await asyncio.to_thread(downgrade, journal)
-        passes = self._chance.randint(1, 1 if point.startswith(("start.", "migrate.", "drain.")) else _passes(point))
-        await self._start({} if point == RANDOM else {VARIABLE: f"{point}:{passes}"})
+        await self._start("" if point == RANDOM else f"{point}:{self._chance.randint(1, _passes_max(point))}")
         if point == RANDOM:
-            await self._wait_ended(self._chance.uniform(0.1, 1.0))
-        elif point.startswith("drain."):
-            await self._wait_ready()
-            self._process.send_signal(signal.SIGTERM)
-            await self._wait_ended(10.0)
+            await self._life.wait(self._chance.uniform(0.0, self._ready_s + RANDOM_WITHIN_S))
         else:
-            await self._wait_ended(POINT_WITHIN_S)
-        is_by_itself = self._process.returncode is not None
-        if not is_by_itself:
-            self._process.kill()
-        code = await self._process.wait()
-        if is_by_itself and code != -signal.SIGKILL:
+            await self._wait_ready()
+            if point.startswith("drain."):
+                self._life.signal(signal.SIGTERM)
+            await self._life.wait(_reached_within_s(point))
+        is_by_itself = self._life.code is not None
+        self._life.signal(signal.SIGKILL)
+        code = await self._life.wait()
+        if code != -signal.SIGKILL:
             raise RuntimeError(f"the engine ended with {code} at {point}:\n{self._log_tail()}")
         return point if is_by_itself else RANDOM
 
-    async def _start(self, more: dict[str, str]) -> None:
-        with (self.folder / "accord.log").open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "accord.cli.main", "up", "-p", str(self.folder)),
-                env={**self._environment, **more},
-                stderr=log,
-            )
-
-    async def _wait_ended(self, within_s: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), within_s)
+    async def _start(self, crash: str = "") -> None:
+        environment = {**self._environment, VARIABLE: crash}
+        log = self.folder / "accord.log"
+        self._life = await self._nursery.start(["up", "-p", str(self.folder)], environment, log)
 
     async def _wait_ready(self) -> None:
+        """Until it answers, or has ended."""
+        started = time.monotonic()
         poster = Poster(*self._address)
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and self._process.returncode is None:
+        while self._life.code is None:
+            if time.monotonic() > started + READY_WITHIN_S:
+                raise RuntimeError(f"the engine did not get ready:\n{self._log_tail()}")
             with contextlib.suppress(OSError, EOFError):
                 if (await poster.ask("GET", "/readyz"))[0] == 200:
+                    self._ready_s = time.monotonic() - started
                     break
-            await asyncio.sleep(0.02)
-        else:
-            raise RuntimeError(f"the engine did not get ready:\n{self._log_tail()}")
+            await asyncio.sleep(0.01)
         poster.close()
 
     async def _finish(self, sending: list[asyncio.Task[None]], targets: Poster) -> None:
         """Without kills and faults: what is open is settled, then the engine ends well."""
         await targets.ask("POST", "/faults", b'{"drop":0.0,"busy":0.0}')
-        await self._start({})
+        await self._start()
         await self._wait_ready()
-        await self._allow(self.plan.messages if self.kills.total() >= self.plan.kills else self._taken, is_over=True)
+        await self._allow(max(self._granted, self._taken), is_over=True)
         await asyncio.wait_for(asyncio.gather(*sending), SETTLED_WITHIN_S)
         poster = Poster(*self._address)
         deadline = time.monotonic() + SETTLED_WITHIN_S
@@ -201,19 +212,15 @@ class Lane:
                 raise RuntimeError(f"not all is settled after {SETTLED_WITHIN_S:g} s:\n{self._log_tail()}")
             await asyncio.sleep(0.1)
         poster.close()
-        self._process.send_signal(signal.SIGTERM)
-        await self._wait_ended(30.0)
+        self._life.signal(signal.SIGTERM)
+        if await self._life.wait(READY_WITHIN_S) != 0:
+            raise RuntimeError(f"the engine did not end well:\n{self._log_tail()}")
 
     async def _open_messages(self, poster: Poster) -> int:
         _, body = await poster.ask("GET", "/api/status", headers=f"authorization: Bearer {TOKEN}\r\n")
         flows = msgspec.json.decode(body)["flows"]
         self._dead = sum(flow["dead"] for flow in flows)
         return sum(flow["ready"] + flow["waiting"] + flow["held"] for flow in flows)
-
-    async def _end(self) -> None:
-        if hasattr(self, "_process") and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
 
     def _result(self, senders: list[Sender], seen: dict[str, dict[str, list[int]]], seconds: float) -> LaneResult:
         sent: dict[str, dict[str, list[int]]] = {}
@@ -280,8 +287,13 @@ class Lane:
         proxy.toxics = Toxics()
 
 
-def _passes(point: str) -> int:
-    return 4 if point.startswith(RARE) else PASSES_MAX
+def _passes_max(point: str) -> int:
+    """How often a point is passed in one life, about: any pass up to there may be the last."""
+    return next((passes for prefix, passes in PASSES_MAX.items() if point.startswith(prefix)), PASSES_OTHERWISE_MAX)
+
+
+def _reached_within_s(point: str) -> float:
+    return RARE_WITHIN_S if point.startswith(("checkpoint.", "drain.", "release.", "undo.")) else POINT_WITHIN_S
 
 
 def _free_port() -> int:
