@@ -6,7 +6,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench crash clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ check: $(VENV)/dev  ## Lint, types, import contracts
 
 bench: $(VENV)/dev  ## Measure speed and size on this machine
 	$(BIN)/python bench/run.py $(ARGS)
+
+crash: $(VENV)/run  ## Kill an engine under load 2,000 times and count what its targets saw (ARGS="--kills N --messages N --keep FILE")
+	$(BIN)/python -m accord.testing.crash $(ARGS)
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
