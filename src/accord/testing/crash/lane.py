@@ -141,6 +141,7 @@ class Lane:
         plan = self.plan
         rounds: list[str] = []
         is_first_round = True
+        missed: set[str] = set()
         extra = 0
         for number in range(plan.kills):
             if time.monotonic() > ends:
@@ -151,7 +152,11 @@ class Lane:
             point = rounds.pop()
             extra += CHECKPOINT_MESSAGES if point.startswith("checkpoint.") else 0
             await self._allow(plan.messages * (number + 1) // max(1, plan.kills) + extra)
-            self.kills[await self._one_life(point)] += 1
+            reached = await self._one_life(point, 1 if point in missed else _passes_max(point))
+            self.kills[reached] += 1
+            if reached != point and not self.kills[point]:
+                missed.add(point)
+                rounds.insert(0, point)
 
     def _round(self, is_first: bool) -> list[str]:
         """Every point once and as many random kills, shuffled; migrations in the first round only: they copy the whole journal."""
@@ -160,12 +165,12 @@ class Lane:
         self._chance.shuffle(found)
         return found
 
-    async def _one_life(self, point: str) -> str:
+    async def _one_life(self, point: str, passes_max: int) -> str:
         """Starts the engine, lets it be killed at the point, or kills it. Where it was killed."""
         journal = self.folder / ".accord" / "journal.db"
         if point.startswith("migrate.") and journal.exists():
             await asyncio.to_thread(downgrade, journal)
-        await self._start("" if point == RANDOM else f"{point}:{self._chance.randint(1, _passes_max(point))}")
+        await self._start("" if point == RANDOM else f"{point}:{self._chance.randint(1, passes_max)}")
         if point == RANDOM:
             await self._life.wait(self._chance.uniform(0.0, self._ready_s + RANDOM_WITHIN_S))
         else:

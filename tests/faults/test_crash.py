@@ -1,0 +1,39 @@
+"""The crash laboratory itself, and a short run of it: every crash point, every kind of target, also through a bad network."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from accord.observe.crash_points import POINTS
+from accord.testing.crash import Plan, run_laboratory
+from accord.testing.crash.laboratory import Report
+from accord.testing.proxy import EVERY_TOXIC
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("load")]
+
+
+def _held(report: Report) -> None:
+    assert report.faults == [], report.table()
+    for name, one in report.tallies.items():
+        assert one.sent > 0, f"nothing went to {name}"
+        assert one.recorded >= one.sent
+
+
+@pytest.mark.timeout(280)
+def test_killed_at_every_point_nothing_is_lost_repeated_or_out_of_order(tmp_path: Path) -> None:
+    report = asyncio.run(run_laboratory(tmp_path, Plan(kills=len(POINTS) + 40, messages=3000, seed=int(time.time()))))
+    _held(report)
+    assert sum(report.kills.values()) == len(POINTS) + 40
+    assert report.points_missed == []
+
+
+@pytest.mark.timeout(200)
+def test_through_a_bad_network_the_counts_are_the_same(tmp_path: Path) -> None:
+    points = ("send.under-way", "send.answered", "save.before-commit", "settle.before-commit")
+    plan = Plan(kills=8, messages=600, points=points, drop=0.0, busy=0.0, toxics=EVERY_TOXIC)
+    report = asyncio.run(run_laboratory(tmp_path, plan))
+    _held(report)
