@@ -39,6 +39,7 @@ from accord.journal.stores.sqlite_schema import PAGE_SIZE_BYTES, migrate
 from accord.journal.stores.sqlite_writes import Writes
 from accord.observe.crash_points import crash_point
 
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}  # a quota shows as the latter
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 # What one bad operation raises (text that is no Unicode, a number too large, a time without a zone): its own fault alone.
 _OPERATION_FAULTS = (ValueError, TypeError, OverflowError, AttributeError, KeyError, sqlite3.InterfaceError)
@@ -208,7 +209,8 @@ class SqliteStore(SqliteReads):
         try:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:
-            raise self._translate(error, "checkpointed") from error
+            if error.sqlite_errorcode & 0xFF not in _NO_ROOM:  # without room the log stays; what it holds is on disk
+                raise self._translate(error, "checkpointed") from error
         finally:
             self._db.close()
             self._lock.give_back()
