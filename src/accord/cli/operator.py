@@ -28,7 +28,7 @@ class Operator:
         self.engine = running_engine(folder / ".accord")
 
     def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = self._do("GET", "status", {}, lambda control: _plain(control.status()))
+        status: dict[str, Any] = self._do("GET", "status", {}, lambda control: control.status())
         return {**status, "address": self.engine["address"] if self.engine else ""}
 
     def messages(self, **filters: Any) -> list[dict[str, Any]]:
@@ -38,7 +38,7 @@ class Operator:
             "GET",
             "messages",
             query,
-            lambda control: _plain(control.messages(**filters, after_seq=after_seq, limit=limit)),
+            lambda control: control.messages(**filters, after_seq=after_seq, limit=limit),
         )
         return found
 
@@ -50,8 +50,8 @@ class Operator:
             "GET",
             "dead-letters",
             query,
-            lambda control: _plain(
-                control.dead_letters(flow=flow, after_seq=after_seq, limit=limit, with_payload=with_payload)
+            lambda control: control.dead_letters(
+                flow=flow, after_seq=after_seq, limit=limit, with_payload=with_payload
             ),
         )
         return found
@@ -84,24 +84,21 @@ class Operator:
         method: str,
         path: str,
         query: dict[str, Any],
-        local: Callable[[Any], Any | Awaitable[Any]],
+        local: Callable[[Any], Awaitable[Any]],
         body: bytes = b"",
     ) -> Any:
         if self.engine is not None:
             return _ask(self.engine, method, path, query, body)
         return asyncio.run(self._locally(local))
 
-    async def _locally(self, work: Callable[[Any], Any | Awaitable[Any]]) -> Any:
+    async def _locally(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
         from accord.cli.options import project_of_journal
         from accord.engine.build import engine_of
 
         engine = engine_of(project_of_journal(self._folder, self._environment))
-        control = engine.open_journal()
         try:
-            result = work(control)
-            if isinstance(result, Awaitable):
-                result = _plain(await result)
-            return result
+            control = await engine.open_journal()
+            return _plain(await work(control))
         finally:
             await engine.stop()
 

@@ -16,7 +16,7 @@ from accord.engine.dispatch import FlowQueue
 from accord.engine.gate import Gate
 from accord.engine.intake import Answer, problem
 from accord.engine.masking import masked_body
-from accord.errors import AccordError, did_you_mean
+from accord.errors import AccordError, JournalError, did_you_mean
 from accord.flow.flow import Flow
 from accord.flow.trigger import ManualTrigger
 from accord.journal.group import Journal
@@ -101,8 +101,8 @@ class Control:
         self._observer = observer
         self._clock = clock
 
-    def status(self) -> dict[str, Any]:
-        counts = self._journal.read.counts()
+    async def status(self) -> dict[str, Any]:
+        counts = await self._journal.reads.counts()
         flows = [
             {
                 "name": name,
@@ -112,7 +112,7 @@ class Control:
             }
             for name, flow in self._flows.items()
         ]
-        held = self._journal.read.held()
+        held = await self._journal.reads.held()
         systems = [
             {
                 "name": name,
@@ -123,7 +123,7 @@ class Control:
             }
             for name, gate in self._gates.items()
         ]
-        size = self._journal.read.size_bytes()
+        size = await self._journal.reads.size_bytes()
         counters = dict(self._observer.counters)
         return {
             "project": self._name,
@@ -133,17 +133,19 @@ class Control:
             "counters": counters,
         }
 
-    def messages(
+    async def messages(
         self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
     ) -> list[MessageView]:
         limit = min(limit, LIST_MAX)
-        rows = self._journal.read.messages(flow=flow, key=key, id=id, state=state, after_seq=after_seq, limit=limit)
+        rows = await self._journal.reads.messages(
+            flow=flow, key=key, id=id, state=state, after_seq=after_seq, limit=limit
+        )
         return [self._message_view(row) for row in rows]
 
-    def dead_letters(
+    async def dead_letters(
         self, *, flow: str = "", after_seq: int = 0, limit: int = 100, with_payload: bool = False
     ) -> list[DeadLetterView]:
-        rows = self._journal.read.dead_letters(flow=flow, after_seq=after_seq, limit=min(limit, LIST_MAX))
+        rows = await self._journal.reads.dead_letters(flow=flow, after_seq=after_seq, limit=min(limit, LIST_MAX))
         return [
             DeadLetterView(
                 seq=row.seq,
@@ -167,14 +169,14 @@ class Control:
 
     async def replay(self, seq: int, *, body: bytes | None = None, from_start: bool = False) -> None:
         """Puts a dead letter back on its way, mended if ``body`` is given. Raises ControlError when it is none."""
-        flow = self._dead_row(seq)
+        flow = await self._dead_row(seq)
         if not await self._journal.submit(Replay(seq, body, from_start)):
             raise ControlError(f"Message {seq} is not a dead letter any more.")
         if flow in self._queues:
             self._queues[flow].reopened()
 
     async def discard(self, seq: int, reason: str) -> None:
-        self._dead_row(seq)
+        await self._dead_row(seq)
         if not await self._journal.submit(Discard(seq, reason)):
             raise ControlError(f"Message {seq} is not a dead letter any more.")
 
@@ -189,8 +191,8 @@ class Control:
         arrival = Arrival(source=source, body=body, event_id=event_id)
         return await self._acceptor.store([self._acceptor.message(found, arrival)])
 
-    def _dead_row(self, seq: int) -> str:
-        rows = self._journal.read.dead_letters(after_seq=seq - 1, limit=1)
+    async def _dead_row(self, seq: int) -> str:
+        rows = await self._journal.reads.dead_letters(after_seq=seq - 1, limit=1)
         if not rows or rows[0].seq != seq:
             raise ControlError(f"Message {seq} is not a dead letter.", mend="`accord dead list` shows them.")
         return rows[0].message.flow
@@ -232,6 +234,8 @@ class ControlApi:
             value = await self._answer(request, parts, query)
         except ControlError as error:
             return problem(409, error.code, str(error))
+        except JournalError as error:
+            return problem(503, error.code, str(error))
         except (ValueError, msgspec.DecodeError) as error:
             return problem(400, "engine.bad-request", str(error))
         if value is None:
@@ -243,13 +247,13 @@ class ControlApi:
         after_seq, limit = _whole(query.get("after", "0")), _whole(query.get("limit", "100"))
         match request.method, parts:
             case "GET", ["status"]:
-                return control.status()
+                return await control.status()
             case "GET", ["messages"]:
                 found = {name: query.get(name, "") for name in ("flow", "key", "id", "state")}
-                return control.messages(**found, after_seq=after_seq, limit=limit)
+                return await control.messages(**found, after_seq=after_seq, limit=limit)
             case "GET", ["dead-letters"]:
                 with_payload = query.get("payload") == "1"
-                return control.dead_letters(
+                return await control.dead_letters(
                     flow=query.get("flow", ""), after_seq=after_seq, limit=limit, with_payload=with_payload
                 )
             case "POST", ["dead-letters", seq, "replay"]:

@@ -11,7 +11,8 @@ Invariants:
   the same key (``next_of_key``), or a release (due, held).
 - *Direct* is found by counting: as many in memory as are open. A message the scan has read before the queue was told of it counts
   in memory but not yet as open, so a queue found direct just then is read again when the news comes.
-- Calls follow commits: what the journal committed earlier is told to the queue earlier (futures resolve in commit order).
+- Calls follow commits: what the journal committed earlier is told to the queue earlier (futures resolve in commit order). What is
+  read keeps its place among them (``journal.reads``): of a server's journal it is what was told so far, neither more nor less.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from accord.errors import JournalError
 from accord.journal.group import Journal
@@ -29,6 +31,7 @@ WINDOW = 512  # messages: enough to hide 100 ms of latency at 5,000/s; about 2 M
 ROOM_TO_READ = 64  # messages: reading back in such parts costs a tenth of reading one by one
 JOURNAL_RETRY_S = 0.5
 
+T = TypeVar("T")
 RunOne = Callable[[Lease], Awaitable[Settle]]
 
 
@@ -52,6 +55,7 @@ class FlowQueue:
         self._is_direct = False
         self._is_stopped = True  # until start: commands on the journal alone must not run what they accept
         self._pump_scheduled = False
+        self._pumping: asyncio.Task[None] | None = None
 
     @property
     def open_count(self) -> int:
@@ -88,12 +92,17 @@ class FlowQueue:
                 self._scan_seq = min(self._scan_seq, lease.seq - 1)
                 self._schedule_pump()
 
-    def released(self, leases: Sequence[Lease]) -> None:
+    async def released(self, leases: Sequence[Lease]) -> None:
         """Messages that were waiting or held and are ready now."""
-        for lease in leases:
-            key = lease.message.key
+        if not leases:
+            return
+        keys = [lease.message.key for lease in leases]
+        oldest = await self._ask(lambda: self._journal.reads.next_of_keys(self.flow, keys))
+        for lease, first in zip(leases, oldest or (), strict=oldest is not None):
+            if lease.seq in self._seqs:
+                continue  # the scan has read it meanwhile
             # Not its key's oldest: an older one was replayed from the dead letters while this one waited.
-            if key in self._keys or not self._is_oldest(lease):
+            if lease.message.key in self._keys or first is None or (first.seq, first.state) != (lease.seq, State.READY):
                 self._scan_seq = min(self._scan_seq, lease.seq - 1)
                 self._schedule_pump()
             else:
@@ -119,6 +128,8 @@ class FlowQueue:
         """Cuts off what still runs; the journal knows those messages as open, and their effects as in doubt."""
         for task in self._tasks:
             task.cancel()
+        if self._pumping is not None:
+            self._pumping.cancel()
 
     def _push(self, lease: Lease) -> None:
         key = lease.message.key
@@ -137,8 +148,7 @@ class FlowQueue:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            raise error
+        _raise_defect(task)
 
     async def _work(self, lease: Lease) -> None:
         settle = await self._run(lease)
@@ -152,12 +162,12 @@ class FlowQueue:
                 await asyncio.sleep(JOURNAL_RETRY_S)
         if settle.state >= State.DONE:
             crash_point("settle.after-commit")
-            self._finished(lease)
+            await self._finished(lease)
         else:
             crash_point("park.after-commit")
             self._parked(lease, settle.state)
 
-    def _finished(self, lease: Lease) -> None:
+    async def _finished(self, lease: Lease) -> None:
         key = lease.message.key
         self._open -= 1
         self._seqs.discard(lease.seq)
@@ -166,8 +176,8 @@ class FlowQueue:
             self._start(followers.popleft())
         else:
             self._drop(key)
-            if not self._is_direct and not self._is_stopped:
-                self._follow(key)
+            if not self._is_direct:
+                await self._follow(key)
         if not self._is_direct:
             self._schedule_pump()
 
@@ -181,31 +191,60 @@ class FlowQueue:
     def _drop(self, key: str) -> None:
         self._seqs.difference_update(follower.seq for follower in self._keys.pop(key))
 
-    def _follow(self, key: str) -> None:
+    async def _follow(self, key: str) -> None:
         """The next message of a key that the scan has passed over while its predecessor was open."""
-        following = self._journal.read.next_of_key(self.flow, key)
-        if following is not None and following.state == State.READY and following.seq <= self._scan_seq:
+        following = await self._ask(lambda: self._journal.reads.next_of_key(self.flow, key))
+        if following is None or following.state != State.READY or following.seq in self._seqs:
+            return
+        if following.seq <= self._scan_seq:
             self._push(following)
 
-    def _is_oldest(self, lease: Lease) -> bool:
-        oldest = self._journal.read.next_of_key(self.flow, lease.message.key)
-        return oldest is None or oldest.seq == lease.seq
+    async def _ask(self, read: Callable[[], Awaitable[T]]) -> T | None:
+        """Until the journal answers; None when the queue was stopped meanwhile."""
+        while not self._is_stopped:
+            try:
+                found = await read()
+            except JournalError:
+                await asyncio.sleep(JOURNAL_RETRY_S)
+                continue
+            return None if self._is_stopped else found
+        return None
 
     def _schedule_pump(self) -> None:
         if not self._pump_scheduled and not self._is_stopped:
             self._pump_scheduled = True
-            asyncio.get_running_loop().call_soon(self._pump)
+            if self._pumping is None:
+                self._pumping = asyncio.get_running_loop().create_task(self._pump())
+                self._pumping.add_done_callback(_raise_defect)
 
-    def _pump(self) -> None:
-        self._pump_scheduled = False
+    async def _pump(self) -> None:
+        try:
+            while self._pump_scheduled:
+                self._pump_scheduled = False
+                await self._read_back()
+        finally:
+            self._pumping = None
+
+    async def _read_back(self) -> None:
         room = self.room
+        start = self._scan_seq
         if self._is_direct or room < min(ROOM_TO_READ, self.window):
             return
-        leases = self._journal.read.lease(self.flow, self._scan_seq, room)
+        leases = await self._ask(lambda: self._journal.reads.lease(self.flow, start, room))
+        if leases is None:
+            return
+        is_put_back = self._scan_seq < start  # by news of what lies before `start`: that is read next
         for lease in leases:
-            self._scan_seq = lease.seq
+            if not is_put_back:
+                self._scan_seq = lease.seq
             if lease.seq not in self._seqs:
                 self._push(lease)
-        if len(leases) < room and len(self._seqs) >= self._open:
+        if not is_put_back and len(leases) < room and len(self._seqs) >= self._open:
             self._is_direct = True
             self._direct_seq = self._scan_seq
+
+
+def _raise_defect(task: asyncio.Task[None]) -> None:
+    """To the loop, which tells it: nobody awaits these tasks."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        raise error

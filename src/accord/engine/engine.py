@@ -102,12 +102,12 @@ class Engine:
     async def start(self) -> None:
         """Raises JournalError, ConnectorError, OSError (address taken); what was opened is closed again."""
         try:
-            self.open_journal()
+            await self.open_journal()
             crash_point("start.journal-open")
             bound = self._bind()
             await self._connect()
             crash_point("start.connected")
-            self._run_queues()
+            await self._run_queues()
             self._run_tasks()
             await self._serve(bound)
         except BaseException:
@@ -123,10 +123,10 @@ class Engine:
             )
         )
 
-    def open_journal(self) -> Control:
+    async def open_journal(self) -> Control:
         """Opens the journal alone, for commands while no engine runs. ``stop`` closes it."""
         self.settings.state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.journal.open()
+        await self.journal.start()
         self._is_open = True
         releaser = Releaser(self._queues, self._gates, self.journal, self.clock)
         self._releaser = releaser
@@ -217,8 +217,8 @@ class Engine:
                 items_max={e.name: system.capabilities(e).write_items_max for e in system.entities.values()},
             )
 
-    def _run_queues(self) -> None:
-        counts = self.journal.read.counts()
+    async def _run_queues(self) -> None:
+        counts = await self.journal.reads.counts()
         for name, queue in self._queues.items():
             queue.start(sum(counts.get((name, state), 0) for state in ("ready", "waiting", "held")))
 

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Mapping
 
 from accord.engine.clock import Clock
-from accord.engine.dispatch import FlowQueue
+from accord.engine.dispatch import JOURNAL_RETRY_S, FlowQueue
 from accord.engine.gate import Gate
+from accord.errors import JournalError
 from accord.journal.group import Journal
 from accord.journal.operations import Lease, ReleaseDue, ReleaseHeld
 from accord.observe.crash_points import crash_point
@@ -35,21 +36,30 @@ class Releaser:
         """Until cancelled."""
         while True:
             await self._something_waits.wait()
-            held = self._journal.read.held()
-            next_due = self._journal.read.next_due()
-            if not held and next_due is None:
-                self._something_waits.clear()
-                continue
-            if next_due is not None and next_due <= self._clock.now():
-                await self._release_due()
-            for system in held:
-                await self._release_held(system)
-            await self._clock.sleep(TICK_S)
+            self._something_waits.clear()  # before looking: what parks meanwhile sets it again
+            try:
+                if not await self._release():
+                    continue
+                wait_s = TICK_S
+            except JournalError:
+                wait_s = JOURNAL_RETRY_S
+            self._something_waits.set()
+            await self._clock.sleep(wait_s)
+
+    async def _release(self) -> bool:
+        """One round. False when nothing waits."""
+        held = await self._journal.reads.held()
+        next_due = await self._journal.reads.next_due()
+        if next_due is not None and next_due <= self._clock.now():
+            await self._release_due()
+        for system in held:
+            await self._release_held(system)
+        return bool(held) or next_due is not None
 
     async def _release_due(self) -> None:
         for queue in self._queues.values():
             if queue.room:
-                queue.released(await self._leases(ReleaseDue(self._clock.now(), queue.room, queue.flow)))
+                await queue.released(await self._leases(ReleaseDue(self._clock.now(), queue.room, queue.flow)))
 
     async def _release_held(self, system: str) -> None:
         gate = self._gates.get(system)
@@ -57,7 +67,7 @@ class Releaser:
             limit = min(queue.room, gate.release_limit(queue.room) if gate is not None else queue.room)
             if limit:
                 released = await self._leases(ReleaseHeld(system, limit, queue.flow))
-                queue.released(released)
+                await queue.released(released)
                 if released and gate is not None and not gate.breaker.is_closed:
                     return  # one probe is on its way
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -124,7 +124,7 @@ class Attempt:
             case Fetch():
                 return await self._deliver(command)
             case Resolve():
-                return self._journal.read.references(command.queries)
+                return await self._references_of(command.queries)
             case Wait():
                 if self._clock.now() < command.until:
                     raise Parked(State.WAITING, due=command.until, reason="delay")
@@ -256,6 +256,15 @@ class Attempt:
             )
         )
         crash_point("save.after-commit")
+
+    async def _references_of(self, queries: Sequence[tuple[str, str, str]]) -> list[str | None]:
+        while True:
+            try:
+                return await self._journal.reads.references(queries)
+            except JournalError as error:
+                if error.code == "journal.closed":
+                    raise
+                await self._clock.sleep(JOURNAL_RETRY_S)
 
     async def _commit(self, operation: Settle | MarkSeen) -> Any:
         """Until the journal has it: what was done must be on disk before the flow goes on."""

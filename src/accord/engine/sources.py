@@ -80,7 +80,7 @@ class Reader:
 
     async def read_once(self) -> int:
         """Reads all there is now. Returns how many records were accepted anew. Raises ReadFailed, JournalError."""
-        raw = self._journal.read.cursor(self._cursor_name)
+        raw = await self._journal.reads.cursor(self._cursor_name)
         position = decode_json(raw) if raw is not None else None
         count = 0
         async for page in self._port.connection.read(self._entity, position):
@@ -158,7 +158,7 @@ class Schedule:
             last = due
 
     async def _last(self) -> dt.datetime:
-        raw = self._journal.read.cursor(self._cursor_name)
+        raw = await self._journal.reads.cursor(self._cursor_name)
         if raw is not None:
             return msgspec.json.decode(raw, type=dt.datetime)
         now = self._clock.now()

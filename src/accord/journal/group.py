@@ -4,6 +4,9 @@ The commit runs inline, on the loop's own thread: a sync takes 0.15 to 5 ms, whi
 interpreter's 5 ms switch interval. Syncing is what a group shares, so it pays to wait for more operations while they keep
 coming, for as long as a commit takes. The rule: go on waiting, turn by turn, while the last turn brought something new,
 at most as long as recent commits took, and never longer than ``wait_us``. A lone submitter never waits more than a turn.
+
+A server's store (``AsyncStore``) is awaited instead: one commit at a time, so that order and the meaning of reads stay plain. What
+is submitted meanwhile is the next group, which is as good a reason to wait as any.
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from accord.errors import JournalError
 from accord.journal.operations import Accept, Operation
-from accord.journal.store import Store
+from accord.journal.reads import InlineReads, JournalReads, OrderedReads
+from accord.journal.store import AsyncStore, Store
 
 COMMIT_SIZE_MAX = 256  # messages and other operations; about 5 ms of work, which the loop's other tasks wait for
 PENDING_MAX = 20_000  # operations; a queue this long means the disk does not take what comes in
@@ -25,18 +29,28 @@ _SMOOTHING = 0.1
 
 
 class Journal:
-    """Use from one event loop only. ``read`` is the store, for its reads; every write goes through ``submit``."""
+    """Use from one event loop only. ``reads`` answers for any store, ``read`` is an embedded store itself; every write goes
+    through ``submit``."""
 
     def __init__(
         self,
-        store: Store,
+        store: Store | AsyncStore,
         *,
         commit_size_max: int = COMMIT_SIZE_MAX,
         wait_us: int = WAIT_US,
         pending_max: int = PENDING_MAX,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
-        self.read = store
+        self.reads: JournalReads
+        self._server: AsyncStore | None = None
+        if getattr(store, "is_async", False):
+            self._server = cast(AsyncStore, store)
+            self.reads = OrderedReads(self._server, order := asyncio.Lock())
+            self._order = order
+        else:
+            self.read = cast(Store, store)
+            self.reads = InlineReads(self.read)
+        self._committing: asyncio.Task[None] | None = None
         self.commit_size_max = commit_size_max
         self.pending_max = pending_max
         self.wait_s = wait_us / 1_000_000
@@ -59,18 +73,30 @@ class Journal:
         return len(self._pending)
 
     def open(self) -> None:
-        """Opens the store. Call inside the event loop that will submit."""
+        """Opens an embedded store. Call inside the event loop that will submit."""
         self._loop = asyncio.get_running_loop()
         self.read.open()
         self._is_open = True
 
+    async def start(self) -> None:
+        """Opens a store of either kind."""
+        if self._server is None:
+            self.open()
+            return
+        self._loop = asyncio.get_running_loop()
+        await self._server.open()
+        self._is_open = True
+
     def submit(self, operation: Operation) -> asyncio.Future[Any]:
         """The future resolves to the operation's result once it is on disk, or fails with JournalError (``JournalFull``:
-        try again later); then nothing of it was kept. Raises JournalError ``journal.closed`` or ``journal.overloaded``."""
+        try again later); then nothing of it was kept. Raises JournalError ``journal.closed``, ``journal.overloaded`` or, when it is
+        known already that the store's server cannot be reached, ``journal.unavailable``."""
         if not self._is_open or self._loop is None:
             raise JournalError(
                 "The journal is closed.", mend="Open it first; after close nothing is taken.", code="journal.closed"
             )
+        if self._server is not None and (error := self._server.unavailable()) is not None:
+            raise error
         if len(self._pending) >= self.pending_max:
             raise JournalError(
                 f"{len(self._pending)} operations wait for the disk already.",
@@ -98,6 +124,13 @@ class Journal:
         if not self._is_open:
             return
         self._is_open = False
+        if self._server is not None:
+            if self._committing is not None:
+                await asyncio.wait([self._committing])
+            await self._commit_pending(self._server)
+            self._wake_waiting()
+            await self._server.close()
+            return
         while self._pending:
             self._commit()
         self._wake_waiting()
@@ -114,6 +147,9 @@ class Journal:
             if waited < self.commit_s and waited < self.wait_s:
                 self._loop.call_soon(self._turn)
                 return
+        if self._server is not None:
+            self._committing = self._loop.create_task(self._commit_pending(self._server))
+            return
         if found:
             self._commit()
         if self._pending:
@@ -155,6 +191,9 @@ class Journal:
             else:
                 self._fail(group, error)
             return
+        self._tell(group, results, started)
+
+    def _tell(self, group: list[tuple[Operation, asyncio.Future[Any]]], results: list[Any], started: float) -> None:
         self.commit_s += (self._clock() - started - self.commit_s) * _SMOOTHING
         self.commits += 1
         self.operations += len(group)
@@ -169,11 +208,7 @@ class Journal:
         except JournalError:
             raise
         except Exception as error:
-            raise JournalError(
-                f"The journal's store failed: {type(error).__name__}: {error}.",
-                mend="This is a defect of the store; please report it.",
-                code="journal.commit",
-            ) from error
+            raise _defect(error) from error
 
     def _commit_each(self, group: list[tuple[Operation, asyncio.Future[Any]]]) -> None:
         """One of the group cannot be stored and took the others with it: alone, each bears only its own fault."""
@@ -188,8 +223,45 @@ class Journal:
             if not future.done():
                 future.set_result(result)
 
+    async def _commit_pending(self, server: AsyncStore) -> None:
+        """Group after group until nothing is pending."""
+        try:
+            while self._pending:
+                await self._commit_at(server, self._take())
+                if self._room and len(self._pending) * 2 < self.pending_max:
+                    self._wake_waiting()
+        finally:
+            self._is_scheduled = False
+            self._committing = None
+
+    async def _commit_at(self, server: AsyncStore, group: list[tuple[Operation, asyncio.Future[Any]]]) -> None:
+        started = self._clock()
+        async with self._order:
+            try:
+                results = await server.commit([operation for operation, _ in group])
+            except JournalError as error:
+                if error.code != "journal.operation" or len(group) == 1:
+                    self._fail(group, error)
+                    return
+            except Exception as error:  # noqa: BLE001 (a defect of the store must not leave its callers waiting for ever)
+                self._fail(group, _defect(error))
+                return
+            else:
+                self._tell(group, results, started)
+                return
+        for one in group:  # one of them cannot be stored: alone, each bears only its own fault
+            await self._commit_at(server, [one])
+
     def _fail(self, group: list[tuple[Operation, asyncio.Future[Any]]], error: JournalError) -> None:
         self.failures += 1
         for _, future in group:
             if not future.done():
                 future.set_exception(type(error)(error.what, mend=error.mend, place=error.place, code=error.code))
+
+
+def _defect(error: Exception) -> JournalError:
+    return JournalError(
+        f"The journal's store failed: {type(error).__name__}: {error}.",
+        mend="This is a defect of the store; please report it.",
+        code="journal.commit",
+    )

@@ -10,6 +10,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
+from accord.errors import JournalError
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, Operation
 
 
@@ -72,6 +73,10 @@ class AsyncStore(Protocol):
     """
 
     is_async: ClassVar[Literal[True]] = True
+
+    def unavailable(self) -> JournalError | None:
+        """Why nothing can be committed at this moment; None when it can."""
+        ...
 
     async def open(self) -> None: ...
 

@@ -32,8 +32,10 @@ def run_engine_until_idle(acme: Path) -> None:
         engine = engine_of(project, observer=observer, address="127.0.0.1:0")
         await engine.start()
         async with asyncio.timeout(20):
-            while any(flow["ready"] or flow["running"] for flow in engine.control.status()["flows"]):
+            flows = (await engine.control.status())["flows"]
+            while any(flow["ready"] or flow["running"] for flow in flows):
                 await asyncio.sleep(0.01)
+                flows = (await engine.control.status())["flows"]
         await engine.stop()
 
     asyncio.run(work())

@@ -34,7 +34,7 @@ def test_news_of_a_message_that_was_read_already_loses_no_other(tmp_path: Path) 
 
         fresh = message(3, key="b")
         (accepted,) = (await journal.submit(Accept((fresh,)))).messages
-        queue._pump()  # as when something ended in the same turn of the loop as the commit
+        await queue._read_back()  # as when something ended in the same turn of the loop as the commit
         queue.accepted([Lease(seq=accepted.seq, message=fresh)])
         async with asyncio.timeout(20):
             while queue.open_count > 2:

@@ -190,13 +190,17 @@ class PostgresqlStore:
 
     # connection
 
-    def _usable(self) -> Session:
+    def unavailable(self) -> JournalError | None:
         if not self._is_open:
-            raise closed()
+            return closed()
         if self._is_fenced:
-            raise fenced()
-        if self._session is None:
-            raise unavailable(self._why)
+            return fenced()
+        return unavailable(self._why) if self._session is None else None
+
+    def _usable(self) -> Session:
+        if (error := self.unavailable()) is not None:
+            raise error
+        assert self._session is not None
         return self._session
 
     def _failed(self, error: psycopg.Error | OSError) -> JournalError:
