@@ -102,9 +102,11 @@ class Server:
         raise NotImplementedError
 
     def _as_user(self) -> dict[str, object]:
+        """As an unprivileged user, with temporary files of its own: two MariaDB servers fall over each other's in /tmp."""
+        environment: dict[str, object] = {"env": {**os.environ, "TMPDIR": str(self.folder)}}
         if not self.user:
-            return {}
-        return {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
+            return environment
+        return {**environment, "user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
 
     def run(self, command: list[str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder, **self._as_user())  # type: ignore[call-overload]

@@ -41,6 +41,8 @@ def main() -> int:
     parser.add_argument("--orders", type=int, default=200, help="orders of each half (default 200)")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     settings = {"shipping": {"dispatch_after_s": 1.0, "deliver_after_s": 3.0}}
     with Stage(WORK, seed=args.seed, settings=settings) as stage:
         console.print(f"Five systems and Accord are up ({stage.address}).")
