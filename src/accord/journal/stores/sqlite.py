@@ -23,6 +23,7 @@ Files: the journal, ``-wal``, ``-shm`` and ``.lock`` beside it, all readable by 
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import sqlite3
@@ -169,6 +170,7 @@ class SqliteStore(SqliteReads):
                     code="journal.operation",
                 ) from error
             if isinstance(error, sqlite3.Error):
+                self._shorten_log(error)
                 raise self._translate(error, "written") from error
             raise
         crash_point("commit.after-sync")
@@ -185,6 +187,12 @@ class SqliteStore(SqliteReads):
             self._checkpointer.after_commit()
         except sqlite3.Error as error:
             self._checkpointer.error = error
+
+    def _shorten_log(self, error: sqlite3.Error) -> None:
+        """When there is no room, what the log holds may still fit into the file; the next commit then begins it again."""
+        if error.sqlite_errorcode & 0xFF in _NO_ROOM:
+            with contextlib.suppress(sqlite3.Error):  # the commit's own error is the one to tell
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:
