@@ -12,6 +12,8 @@ import msgspec
 
 from accord.observe.events import Event, Level
 
+UNWRITTEN = "log.unwritten"  # the counter of events that could not be written
+
 
 class Observer:
     """``emit`` writes events at or above ``level``; ``counters`` counts all of them and whatever ``count`` is told."""
@@ -29,7 +31,12 @@ class Observer:
             listener(event)
         if event.level < self.level:
             return
-        print(self._line(event), file=self._stream or sys.stderr, flush=True)
+        try:
+            print(self._line(event), file=self._stream or sys.stderr, flush=True)
+        except (
+            OSError
+        ):  # the log's disk is full, or its reader has gone: what the engine does matters more than its log
+            self.counters[UNWRITTEN] += 1
 
     def count(self, name: str, by: int = 1) -> None:
         self.counters[name] += by
