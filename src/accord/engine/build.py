@@ -5,7 +5,8 @@ from __future__ import annotations
 from accord.engine.engine import Engine, EngineSettings
 from accord.engine.intake import Bounds
 from accord.engine.retention import Retention
-from accord.journal.store import Store
+from accord.errors import JournalError
+from accord.journal.store import AsyncStore, Store
 from accord.journal.stores.memory import MemoryStore
 from accord.journal.stores.sqlite import SqliteStore
 from accord.observe import Observer
@@ -44,9 +45,25 @@ def engine_of(project: Project, *, observer: Observer | None = None, address: st
     return Engine(project, settings, store_of(project, spec), observer=observer)
 
 
-def store_of(project: Project, spec: EnvironmentSpec) -> Store:
+def store_of(project: Project, spec: EnvironmentSpec) -> Store | AsyncStore:
+    """Raises JournalError ``journal.extra`` when what the kind of store needs is not installed."""
     if spec.store.kind == "memory":
         return MemoryStore()
+    if spec.store.kind == "postgresql":
+        return _postgresql_of(spec)
     path = project.folder / spec.store.path
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     return SqliteStore(path)
+
+
+def _postgresql_of(spec: EnvironmentSpec) -> AsyncStore:
+    try:
+        from accord.journal.stores.postgresql import PostgresqlStore
+    except ImportError as error:
+        raise JournalError(
+            "A journal in PostgreSQL needs the package psycopg.",
+            mend="pip install 'accord-integration[postgresql]'",
+            code="journal.extra",
+        ) from error
+    assert spec.store.url is not None
+    return PostgresqlStore(spec.store.url.reveal(), spec.store.schema)

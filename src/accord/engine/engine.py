@@ -33,7 +33,7 @@ from accord.flow.flow import Flow
 from accord.flow.trigger import FilesTrigger, PollTrigger, ScheduleTrigger
 from accord.journal.group import Journal
 from accord.journal.operations import Lease, Settle, State
-from accord.journal.store import Store
+from accord.journal.store import AsyncStore, Store
 from accord.observe import Observer
 from accord.observe.crash_points import crash_point
 from accord.observe.events import EngineReady, EngineStopped, EngineStopping, PartFailed
@@ -68,7 +68,7 @@ class Engine:
         self,
         project: Project,
         settings: EngineSettings,
-        store: Store,
+        store: Store | AsyncStore,
         *,
         observer: Observer | None = None,
         clock: Clock | None = None,

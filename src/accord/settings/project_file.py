@@ -18,6 +18,7 @@ from accord.settings.secret import Secret
 DEFAULT_ENVIRONMENT = "default"
 _REPLACED_WHOLE = ("store",)  # a store of another kind has other keys
 _PROJECT_NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
+_SCHEMA_NAME = r"^[a-z][a-z0-9_]{0,62}$"
 _NAME_HINT = {"x-hint": "letters, digits, _ and -, beginning with a letter, at most 63"}
 
 
@@ -25,9 +26,10 @@ class StoreSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Where the journal is kept."""
 
     kind: Annotated[
-        Literal["sqlite", "memory"],
+        Literal["sqlite", "postgresql", "memory"],
         Meta(
-            description="sqlite: one file, survives everything the disk survives. memory: gone at the end, for trying out."
+            description="sqlite: one file, survives everything the disk survives. postgresql: a schema of a database, survives what"
+            " the database survives. memory: gone at the end, for trying out."
         ),
     ] = "sqlite"
     path: Annotated[
@@ -37,7 +39,25 @@ class StoreSpec(msgspec.Struct, frozen=True, kw_only=True):
             description="The file, relative to the project's folder. Keep it on a local disk, not a share.",
         ),
     ] = ".accord/journal.db"
+    url: Annotated[
+        Secret | None,
+        Meta(description="Of kind postgresql: postgresql://user:password@host:5432/database, as ${secret:name}."),
+    ] = None
+    schema: Annotated[
+        str,
+        Meta(
+            pattern=_SCHEMA_NAME,
+            extra_json_schema={"x-hint": "small letters, digits and _, beginning with a letter, at most 63"},
+            description="Of kind postgresql: the schema for the journal alone; made if missing. One engine has it at a time.",
+        ),
+    ] = "accord"
     place: Place = NOWHERE
+
+    def __post_init__(self) -> None:
+        if self.kind == "postgresql" and self.url is None:
+            raise ValueError("a store of kind postgresql needs its `url`, like ${secret:journal_url}")
+        if self.kind != "postgresql" and self.url is not None:
+            raise ValueError(f"`url` belongs to a store of kind postgresql, this one is {self.kind}")
 
 
 class SecretSource(msgspec.Struct, frozen=True, kw_only=True):

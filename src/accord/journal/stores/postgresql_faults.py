@@ -12,6 +12,8 @@ OPERATION_FAULTS = (ValueError, TypeError, OverflowError, AttributeError, KeyErr
 
 
 def unavailable(error: BaseException | None) -> JournalError:
+    if isinstance(error, JournalError):
+        return JournalError(error.what, mend=error.mend, code=error.code)
     why = f": {' '.join(str(error).split())[:300]}" if error is not None and str(error) else ""
     return JournalError(
         f"The journal's database cannot be reached{why}.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import time
@@ -30,6 +31,9 @@ OWNER = "engine"  # the one row of `owners`; several nodes will have one for eac
 LOCK_CLASS = 0x41435244  # "ACRD"
 CONNECT_TIMEOUT_S = 5
 POLL_S = 0.05
+
+# The driver tells of a lost connection in its log as well as by an exception, which is enough.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 # A half-open connection is given up after ten seconds instead of hours.
 _KEEPALIVE: dict[str, Any] = {
