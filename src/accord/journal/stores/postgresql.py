@@ -177,7 +177,7 @@ class PostgresqlStore:
     async def _find_out(self, number: int, error: psycopg.Error | OSError) -> None:
         """Returns when the commit was made, else raises. The answer to it was lost, or it was refused."""
         session = self._session
-        if session is not None and not session.writer.broken and isinstance(error, psycopg.Error):
+        if session is not None and not session.is_broken and isinstance(error, psycopg.Error):
             raise translate(error) from error
         self._lost(error)
         await self._decided.wait()

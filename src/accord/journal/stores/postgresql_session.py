@@ -82,6 +82,13 @@ async def connect(url: str, schema: str) -> Session:
     """Raises JournalError ``journal.unavailable``, ``journal.path`` (the url or the schema's name is no good)."""
     try:
         settings = conninfo_to_dict(url, **_KEEPALIVE)
+    except psycopg.ProgrammingError:  # its text quotes the url, with the password
+        raise JournalError(
+            "The journal's `url` is none of a PostgreSQL database.",
+            mend="It is like postgresql://user:password@host:5432/database.",
+            code="journal.path",
+        ) from None
+    try:
         writer = await _connection(settings, schema)
         try:
             await writer.execute(_PLANS)
@@ -89,12 +96,6 @@ async def connect(url: str, schema: str) -> Session:
         except BaseException:
             await writer.close()
             raise
-    except (psycopg.ProgrammingError, UnicodeError) as error:
-        raise JournalError(
-            f"The journal's database cannot be used: {error}.",
-            mend="Correct `url`; it is like postgresql://user:password@host:5432/database.",
-            code="journal.path",
-        ) from error
     except (psycopg.Error, OSError) as error:
         raise unavailable(error) from error
     return Session(writer, reader)
