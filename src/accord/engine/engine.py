@@ -36,7 +36,7 @@ from accord.journal.operations import Lease, Settle, State
 from accord.journal.store import AsyncStore, Store
 from accord.observe import Observer
 from accord.observe.crash_points import crash_point
-from accord.observe.events import EngineReady, EngineStopped, EngineStopping, PartFailed
+from accord.observe.events import EngineReady, EngineStopped, EngineStopping, FlowMissing, PartFailed
 from accord.project import Project
 from accord.record import Entity
 from accord.sdk.connector import Connection, Context
@@ -44,6 +44,7 @@ from accord.settings.secret import Secret
 
 STATE_FILE = "engine.json"
 RESTART_S = 1.0
+OPEN_STATES = ("ready", "waiting", "held")
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,9 +219,15 @@ class Engine:
             )
 
     async def _run_queues(self) -> None:
-        counts = await self.journal.reads.counts()
+        open_counts: dict[str, int] = {}
+        for (flow, state), count in (await self.journal.reads.counts()).items():
+            if state in OPEN_STATES:
+                open_counts[flow] = open_counts.get(flow, 0) + count
         for name, queue in self._queues.items():
-            queue.start(sum(counts.get((name, state), 0) for state in ("ready", "waiting", "held")))
+            queue.start(open_counts.pop(name, 0))
+        for name, count in open_counts.items():
+            if count:
+                self.observer.emit(FlowMissing(flow=name, open_messages=count))
 
     def _run_tasks(self) -> None:
         self._spawn(self._releaser.run)

@@ -78,6 +78,15 @@ class FlowDefect(Event, frozen=True):
     error: str
 
 
+class FlowMissing(Event, frozen=True):
+    """The journal holds open messages of a flow the project does not have: they wait until it has it again."""
+
+    name = "flow.missing"
+    level = Level.WARNING
+    flow: str
+    open_messages: int
+
+
 class PartFailed(Event, frozen=True):
     """A timer, reader or other part of the engine broke and begins again."""
 
