@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from accord.cli.journal_copies import backup, restore
 from accord.cli.main import counted
 from accord.cli.operator import Operator
 from accord.cli.options import json_option, project_of_journal, project_options
@@ -17,7 +18,11 @@ STATES = ("ready", "waiting", "held", "done", "dead")
 
 @click.group("journal", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """The journal: verify and measure it."""
+    """The journal: verify, measure, back up and restore it."""
+
+
+command.add_command(backup)
+command.add_command(restore)
 
 
 @command.command("verify")

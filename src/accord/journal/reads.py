@@ -8,12 +8,18 @@ in their order: ``lease`` and ``next_of_key(s)``, on whose order the queues rely
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow
 from accord.journal.store import AsyncStore, Store
+
+if TYPE_CHECKING:
+    from accord.journal.stores.sqlite_reads import SqliteReads
+
+SEARCHES_MAX = 2  # at once; each may read the whole file, and the rest of the engine needs the disk too
 
 
 class JournalReads(Protocol):
@@ -45,10 +51,14 @@ class JournalReads(Protocol):
 
 
 class InlineReads:
-    """Reads of an embedded store: nothing else runs while they do."""
+    """Reads of an embedded store: nothing else runs while they do.
+
+    A search may read the whole journal; it runs in a thread where the store has readers for others (``reader``).
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._searches = asyncio.Semaphore(SEARCHES_MAX)
 
     async def lease(self, flow: str, after_seq: int, limit: int) -> list[Lease]:
         return self._store.lease(flow, after_seq, limit)
@@ -80,7 +90,18 @@ class InlineReads:
     async def messages(
         self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
     ) -> list[MessageRow]:
-        return self._store.messages(flow=flow, key=key, id=id, state=state, after_seq=after_seq, limit=limit)
+        reader: Callable[[], SqliteReads] | None = getattr(self._store, "reader", None)
+
+        def search() -> list[MessageRow]:
+            if reader is None:
+                return self._store.messages(flow=flow, key=key, id=id, state=state, after_seq=after_seq, limit=limit)
+            with contextlib.closing(reader()) as reads:
+                return reads.messages(flow=flow, key=key, id=id, state=state, after_seq=after_seq, limit=limit)
+
+        if reader is None:
+            return search()
+        async with self._searches:
+            return await asyncio.to_thread(search)
 
     async def size_bytes(self) -> int:
         return self._store.size_bytes()
