@@ -1,14 +1,16 @@
 """End to end: signed 1.5 KB order webhook → committed → 12-field mapping with line items → HTTP POST → settled.
 
-usage: bench_realtime.py [--orders N] [--runs N] [--shares]
-One `accord up` process, SQLite journal on this disk; the load generator and the sink are processes of their own on the same
-machine. Prints the median of the runs: orders a second sustained end to end, and latency from accepted to delivered at half
-that rate. ``--shares`` adds one more run under py-spy and prints where the process's time goes.
+usage: bench_realtime.py [--orders N] [--runs N] [--shares] [--store sqlite|postgresql|both]
+One `accord up` process, journal on this disk (SQLite, or a PostgreSQL server of its own with fsync on); the load generator and
+the sink are processes of their own on the same machine. Prints the median of the runs: orders a second sustained end to end, and
+latency from accepted to delivered at half that rate. ``--shares`` adds one more run under py-spy and prints where the process's
+time goes.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -18,11 +20,13 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
 SECRET = "bench-secret"
 
+POSTGRESQL = ", store: {kind: postgresql, url: '${secret:journal}'}"
 PROJECT = {
     "accord.yaml": "name: bench\nenvironments: {default: {address: '${env:ACCORD_ADDRESS}', secrets: [environment]}}\n",
     "systems/shop.yaml": """
@@ -103,12 +107,12 @@ steps:
 
 
 class Bench:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, journal_url: str = "") -> None:
         self.folder = folder
         for name, text in PROJECT.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_text(text.replace("[environment]", "[environment]" + POSTGRESQL) if journal_url else text)
         self.sink = subprocess.Popen(
             [sys.executable, HERE / "realtime/sink.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -123,6 +127,7 @@ class Bench:
             "SINK": f"http://127.0.0.1:{sink_port}",
             "ACCORD_SECRET_TOKEN": "t",
             "ACCORD_SECRET_HOOK": SECRET,
+            "ACCORD_SECRET_JOURNAL": journal_url,
         }
         started = time.monotonic()
         command = [sys.executable, "-m", "accord.cli.main", "up", "--project", str(folder)]
@@ -191,9 +196,22 @@ def wait_settled(bench: Bench) -> None:
         time.sleep(0.1)
 
 
-def run(orders: int, profile: str) -> dict[str, float]:
-    with tempfile.TemporaryDirectory(prefix="accord-bench-") as folder:
-        bench = Bench(Path(folder))
+@contextlib.contextmanager
+def journal_url(store: str) -> Iterator[str]:
+    """'' for SQLite; else that of an empty PostgreSQL server that ends with the run."""
+    if store == "sqlite":
+        yield ""
+        return
+    sys.path.insert(0, str(HERE.parent))
+    from tests.servers import running_postgres
+
+    with running_postgres(is_synced=True) as server:
+        yield server.url
+
+
+def run(orders: int, profile: str, store: str) -> dict[str, float]:
+    with tempfile.TemporaryDirectory(prefix="accord-bench-") as folder, journal_url(store) as url:
+        bench = Bench(Path(folder), url)
         bench.load(2_000, 1)
         wait_settled(bench)
         profiler = start_profiler(bench, profile) if profile else None
@@ -256,10 +274,10 @@ STATIONS = (  # the innermost frame that matches decides; in this order
 )
 
 
-def shares(orders: int) -> None:
+def shares(orders: int, store: str) -> None:
     """Prints the share of each station in the samples of the main thread that were not idle."""
     with tempfile.NamedTemporaryFile(suffix=".txt") as profile:
-        run(orders, profile.name)
+        run(orders, profile.name, store)
         counts: dict[str, int] = {}
         for line in Path(profile.name).read_text().splitlines():
             stack, _, count = line.rpartition(" ")
@@ -292,13 +310,20 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--shares", action="store_true")
+    parser.add_argument("--store", choices=("sqlite", "postgresql", "both"), default="sqlite")
     args = parser.parse_args()
-    results = [run(args.orders, "") for _ in range(args.runs)]
-    for name in results[0]:
-        values = [result[name] for result in results]
-        print(f"{name:18} {statistics.median(values):10.2f}   runs: {', '.join(f'{v:.2f}' for v in values)}")
-    if args.shares:
-        shares(args.orders)
+    stores = ["sqlite", "postgresql"] if args.store == "both" else [args.store]
+    found: dict[str, list[dict[str, float]]] = {store: [] for store in stores}
+    for _ in range(args.runs):
+        for store in stores:  # in turn, so that what else the machine does falls on both
+            found[store].append(run(args.orders, "", store))
+    for store, results in found.items():
+        print(f"journal: {store}")
+        for name in results[0]:
+            values = [result[name] for result in results]
+            print(f"{name:18} {statistics.median(values):10.2f}   runs: {', '.join(f'{v:.2f}' for v in values)}")
+    for store in stores if args.shares else ():
+        shares(args.orders, store)
 
 
 if __name__ == "__main__":

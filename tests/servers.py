@@ -141,8 +141,9 @@ class PostgresServer(Server):
     scheme = "postgresql"
     database = "postgres"
 
-    def __init__(self, folder: Path, initdb: str) -> None:
+    def __init__(self, folder: Path, initdb: str, *, is_synced: bool = False) -> None:
         super().__init__(folder)
+        self.is_synced = is_synced
         self.bin = Path(initdb).resolve().parent
         arguments = ["-D", str(folder / "data"), "-U", "accord", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"]
         self.run([str(self.bin / "initdb"), *arguments])
@@ -153,7 +154,8 @@ class PostgresServer(Server):
             "port": self.port,
             "unix_socket_directories": str(self.folder),
         }
-        options["fsync"] = "off"  # a killed process loses nothing of it, only a killed machine would
+        if not self.is_synced:
+            options["fsync"] = "off"  # a killed process loses nothing of it, only a killed machine would
         return [
             str(self.bin / "postgres"),
             "-D",
@@ -223,10 +225,11 @@ def _folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
+def running_postgres(*, is_synced: bool = False) -> Iterator[PostgresServer]:
+    """``is_synced``: with fsync, as a real one has it; for measuring."""
     initdb = _need("initdb", "postgresql", "usr/lib/postgresql/*/bin/initdb")
     with _folder() as folder:
-        server = PostgresServer(folder, initdb)
+        server = PostgresServer(folder, initdb, is_synced=is_synced)
         server.start()
         try:
             yield server
