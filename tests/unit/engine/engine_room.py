@@ -18,6 +18,7 @@ from accord.engine.run import Attempt
 from accord.flow.commands import Command, ErrorPolicy, Finished
 from accord.journal.group import Journal
 from accord.journal.operations import Accept, Lease
+from accord.journal.store import AsyncStore, Store
 from accord.journal.stores.sqlite import SqliteStore
 from accord.observe import Observer
 from accord.record import Done, Entity, Field, Message, Outcome
@@ -77,9 +78,16 @@ class Room:
     """Queues, journal and delivery around one scripted system called ``target``."""
 
     def __init__(
-        self, folder: Path, script: Callable[[WriteItem], Outcome], *, items_max: int = 1, window: int = 512
+        self,
+        folder: Path,
+        script: Callable[[WriteItem], Outcome],
+        *,
+        items_max: int = 1,
+        window: int = 512,
+        store: Store | AsyncStore | None = None,
     ) -> None:
         self.folder = folder
+        self.store = store or SqliteStore(folder / "journal.db")
         self.clock = SystemClock()
         self.log = io.StringIO()
         self.observer = Observer(stream=self.log)
@@ -89,8 +97,8 @@ class Room:
         self.answers: dict[str, Any] = {}
 
     async def open(self, *flows: FunctionFlow) -> None:
-        self.journal = Journal(SqliteStore(self.folder / "journal.db"))
-        self.journal.open()
+        self.journal = Journal(self.store)
+        await self.journal.start()
         self.gate = Gate("target", RateLimit(), self.clock, self.observer)
         port = Port(
             name="target",
@@ -103,7 +111,7 @@ class Room:
         self.flows = {flow.name: flow for flow in flows}
         self.queues: dict[str, FlowQueue] = {}
         self.releaser = Releaser(self.queues, {"target": self.gate}, self.journal, self.clock)
-        counts = self.journal.read.counts()
+        counts = await self.journal.reads.counts()
         for name in self.flows:
             queue = FlowQueue(name, self.journal, self._attempt, lambda _s: self.releaser.parked(), window=self.window)
             self.queues[name] = queue
