@@ -14,6 +14,7 @@ import contextlib
 import random
 import socket
 import struct
+from collections import Counter
 from types import TracebackType
 
 import msgspec
@@ -26,9 +27,10 @@ class Toxics(msgspec.Struct, frozen=True, kw_only=True):
     """What happens to connections. ``answer`` is what comes from the server; probabilities are per connection or piece.
 
     ``latency_s`` and ``jitter_s``: every piece, either way, is that late. ``reset``: probability that a piece of an answer is
-    replaced by a reset (RST). ``refuse``: new connections are reset. ``half_open``: nothing is passed on and nothing closed, as when a
-    cable is pulled. ``drip_bytes``: answers come in pieces of so many bytes, one each ``drip_every_s``. ``truncate_bytes``: an answer
-    ends (FIN) after so many bytes. ``bytes_per_s``: bandwidth of each direction of each connection.
+    replaced by a reset (RST). ``refuse``: new connections are reset. ``half_open``: nothing is passed on and nothing closed, as
+    when a cable is pulled; later, what those sent who are still there arrives. ``drip_bytes``: answers come in pieces of so many
+    bytes, one each ``drip_every_s``. ``truncate_bytes``: with probability ``truncate`` an answer ends (FIN) after so many bytes.
+    ``bytes_per_s``: bandwidth of each direction of each connection.
     """
 
     latency_s: float = 0.0
@@ -55,12 +57,13 @@ EVERY_TOXIC = (
 
 
 class Proxy:
-    """Use as an async context manager. ``connections`` counts those taken so far."""
+    """Use as an async context manager. ``connections`` counts those taken so far, ``done`` what was done to them by toxic."""
 
     def __init__(self, host: str, port: int, *, seed: int = 1) -> None:
         self.toxics = Toxics()
         self.port = 0
         self.connections = 0
+        self.done: Counter[str] = Counter()
         self._target = (host, port)
         self._chance = random.Random(seed)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,6 +99,7 @@ class Proxy:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.toxics.refuse:
+            self.done["refuse"] += 1
             _reset(writer)
             return
         there, back = await asyncio.open_connection(*self._target)
@@ -117,26 +121,38 @@ class Proxy:
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
         """Until one side closes, or a toxic ends it (then OSError for a reset)."""
         while piece := await reader.read(PIECE_SIZE_BYTES):
-            while self.toxics.half_open:  # noqa: ASYNC110 (toxics are set from outside, by plain assignment)
-                await asyncio.sleep(TICK_S)
+            if self.toxics.half_open and not await self._outlives_the_cut(reader):
+                return
             toxics = self.toxics
             if toxics.latency_s or toxics.jitter_s:
+                self.done["latency"] += 1
                 await asyncio.sleep(toxics.latency_s + self._chance.random() * toxics.jitter_s)
             if is_answer and toxics.reset and self._chance.random() < toxics.reset:
+                self.done["reset"] += 1
                 raise ConnectionResetError
             if is_answer and toxics.truncate_bytes is not None and self._chance.random() < toxics.truncate:
+                self.done["truncate"] += 1
                 await _send(writer, piece[: toxics.truncate_bytes])
                 return
             await self._send_slowly(writer, piece, toxics, is_answer=is_answer)
+
+    async def _outlives_the_cut(self, reader: asyncio.StreamReader) -> bool:
+        """Waits until nothing is half open any more. False when the sender has gone meanwhile: what it sent is lost with it."""
+        self.done["half open"] += 1
+        while self.toxics.half_open:  # noqa: ASYNC110 (toxics are set from outside, by plain assignment)
+            await asyncio.sleep(TICK_S)
+        return not reader.at_eof()
 
     async def _send_slowly(
         self, writer: asyncio.StreamWriter, piece: bytes, toxics: Toxics, *, is_answer: bool
     ) -> None:
         if is_answer and toxics.drip_bytes:
+            self.done["drip"] += 1
             for start in range(0, len(piece), toxics.drip_bytes):
                 await _send(writer, piece[start : start + toxics.drip_bytes])
                 await asyncio.sleep(toxics.drip_every_s)
         elif toxics.bytes_per_s:
+            self.done["bandwidth"] += 1
             step = max(1, int(toxics.bytes_per_s * TICK_S))
             for start in range(0, len(piece), step):
                 part = piece[start : start + step]

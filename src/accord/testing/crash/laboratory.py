@@ -15,7 +15,8 @@ from accord.testing.crash.project import TARGETS
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """``dead``: dead letters beyond those that had to be. ``holds_left``: effects that should have been taken back."""
+    """``dead``: dead letters beyond those that had to be. ``holds_left``: effects that should have been taken back.
+    ``network``: what the fault proxy did, by toxic."""
 
     tallies: dict[str, Tally]
     kills: dict[str, int]
@@ -24,6 +25,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     holds_left: int
     refusals: int
     violations: tuple[str, ...]
+    network: dict[str, int]
     seconds: float
 
     @property
@@ -82,6 +84,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             f" {len(POINTS) - len(self.points_missed)} of {len(POINTS)} crash points reached;"
             f" {len(self.violations)} violations found by `accord journal verify`, {self.dead} dead letters too many,"
             f" {self.holds_left} effects not taken back."
+            + "".join(f" Network: {name} {count:,}." for name, count in sorted(self.network.items()))
         )
 
 
@@ -105,5 +108,6 @@ def _sum(results: list[LaneResult]) -> Report:
         holds_left=sum(one.holds_left for one in results),
         refusals=sum(one.refusals for one in results),
         violations=tuple(v for one in results for v in one.violations),
+        network=dict(sum((Counter(one.network) for one in results), Counter())),
         seconds=max(one.seconds for one in results),
     )

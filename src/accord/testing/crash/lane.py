@@ -71,6 +71,7 @@ class LaneResult(msgspec.Struct, frozen=True, kw_only=True):
     holds_left: int
     refusals: int
     violations: tuple[str, ...]
+    network: dict[str, int]
     seconds: float
 
 
@@ -87,6 +88,7 @@ class Lane:
         self._is_over = False
         self._ready_s = 0.1
         self._dead = 0
+        self._network: Counter[str] = Counter()
         self._life: Life
 
     async def run(self) -> LaneResult:
@@ -253,6 +255,7 @@ class Lane:
             holds_left=holds_left(self.folder),
             refusals=sum(sender.refusals for sender in senders),
             violations=tuple(verify(self.folder / ".accord" / "journal.db")),
+            network=dict(self._network),
             seconds=seconds,
         )
 
@@ -285,13 +288,14 @@ class Lane:
                 yield proxy.port
             finally:
                 changing.cancel()
+                self._network = proxy.done
                 await asyncio.gather(changing, return_exceptions=True)
 
     async def _change_toxics(self, proxy: Proxy) -> None:
         while not self._is_over:
             for toxics in (*self.plan.toxics, Toxics()):
                 proxy.toxics = toxics
-                await asyncio.sleep(self._chance.uniform(0.3, 1.0))
+                await asyncio.sleep(self._chance.uniform(0.2, 0.6))
         proxy.toxics = Toxics()
 
 
