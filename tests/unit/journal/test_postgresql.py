@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,10 +14,10 @@ from tests.servers import PostgresServer
 
 from accord.errors import JournalError
 from accord.journal.group import Journal
-from accord.journal.operations import Accept, Settle, State
+from accord.journal.operations import Accept, Prune, Settle, State
 from accord.journal.stores.postgresql import PostgresqlStore
 from accord.journal.stores.postgresql_verify import verify
-from accord.testing.journal_suite import letter, message
+from accord.testing.journal_suite import START, letter, message
 
 pytestmark = pytest.mark.server
 
@@ -201,6 +202,27 @@ def test_texts_with_a_null_character_are_kept(postgres: PostgresServer, schema: 
         assert [row.message for row in await store.messages(key="a\x00b")] == [odd]
         await store.commit([Settle(seq=1, state=State.HELD, held_by="erp", reason="why\x00")])
         await store.close()
+        assert verify(postgres.url, schema) == []
+
+    asyncio.run(run())
+
+
+def test_a_journal_larger_than_its_bound_loses_settled_messages_only(postgres: PostgresServer, schema: str) -> None:
+    async def run() -> None:
+        store = await opened(postgres, schema)
+        await store.commit([Accept(tuple(message(n, key=f"k{n}") for n in range(1, 6)))])
+        await store.commit([Settle(seq=n, state=State.DONE) for n in (1, 2, 3)])
+        prune = Prune(before=START - dt.timedelta(365), seen_before=START, limit=2, size_bytes_max=1)
+        assert await store.commit([prune]) == [2]
+        assert await store.commit([prune]) == [1]
+        assert [row.seq for row in await store.messages()] == [4, 5]
+        await store.commit([Settle(seq=5, state=State.DONE)])
+        assert await store.commit([prune]) == [1]
+        await store.close()
+        again = await opened(postgres, schema)  # the newest is gone, its number is not given again
+        (accepted,) = await again.commit([Accept((message(6),))])
+        assert accepted.messages[0].seq == 6
+        await again.close()
         assert verify(postgres.url, schema) == []
 
     asyncio.run(run())

@@ -49,6 +49,7 @@ from accord.journal.stores.postgresql_session import (
     take_lock,
 )
 from accord.journal.stores.postgresql_writes import GroupWrites
+from accord.observe.crash_points import crash_point
 
 START_WAIT_S = 10.0  # for a server that is just starting
 LOCK_WAIT_S = 5.0  # for the server to notice that the last owner was killed
@@ -149,10 +150,12 @@ class PostgresqlStore:
             if isinstance(error, psycopg.Error | OSError):
                 raise self._failed(error) from error
             raise
+        crash_point("commit.before-sync")
         try:
             await writer.execute("COMMIT")
         except (psycopg.Error, OSError) as error:
             await self._find_out(number, error)
+        crash_point("commit.after-sync")
         self._owned = Owned(self._owned.token, number, last_seq)
         return results
 
@@ -162,7 +165,9 @@ class PostgresqlStore:
         async with writer.pipeline():
             await writer.execute("BEGIN")
             fence = await writer.execute(_FENCE, (number, OWNER, self._owned.token, number - 1), prepare=True)
+            crash_point("commit.begun")
             results = await writes.apply(operations)
+        crash_point("commit.applied")
         if fence.rowcount != 1:
             self._is_fenced = True
             raise fenced()

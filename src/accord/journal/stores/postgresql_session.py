@@ -44,6 +44,11 @@ _KEEPALIVE: dict[str, Any] = {
     "connect_timeout": CONNECT_TIMEOUT_S,
     "application_name": "accord",
 }
+# The same on the server's side: the lock of an owner whose machine has vanished is free after some ten seconds.
+_SERVER_KEEPALIVE = (
+    "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
+    " SET tcp_user_timeout = 10000"
+)
 # Plans are made while tables are still small and are kept: they must be those of large tables, by index from a few rows.
 _PLANS = (
     "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;"
@@ -91,7 +96,6 @@ async def connect(url: str, schema: str) -> Session:
     try:
         writer = await _connection(settings, schema)
         try:
-            await writer.execute(_PLANS)
             reader = await _connection(settings, schema)
         except BaseException:
             await writer.close()
@@ -104,6 +108,8 @@ async def connect(url: str, schema: str) -> Session:
 async def _connection(settings: dict[str, Any], schema: str) -> Connection:
     connection: Connection = await AsyncConnection.connect(**settings, autocommit=True)
     postgresql_arrays.register(connection)
+    await connection.execute(_SERVER_KEEPALIVE)
+    await connection.execute(_PLANS)
     await connection.execute("SELECT set_config('search_path', quote_ident(%s), false)", (schema,))
     # Acknowledged means on disk, also where the server's own default says otherwise.
     await connection.execute(
