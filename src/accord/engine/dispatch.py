@@ -80,9 +80,10 @@ class FlowQueue:
         """Fresh messages, already committed, in order of seq."""
         self._open += len(leases)
         for lease in leases:
+            if lease.seq <= self._direct_seq:
+                # The scan that found all in memory knew of this commit, but the count did not: something may be on disk only.
+                self._read_again()
             if lease.seq in self._seqs:
-                if lease.seq <= self._direct_seq:
-                    self._read_again()
                 continue  # the scan has read it between its commit and this call
             if self._is_direct and self.room:
                 self._scan_seq = max(self._scan_seq, lease.seq)
