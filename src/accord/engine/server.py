@@ -11,6 +11,8 @@ from typing import Any
 
 import uvicorn
 
+from accord.engine.corked import CorkedHttpProtocol
+
 BACKLOG = 2048
 
 
@@ -52,7 +54,7 @@ class WebServer:
         assert self._socket is not None, "bind first"
         config = uvicorn.Config(
             self._app,
-            http="httptools",
+            http=CorkedHttpProtocol,
             loop="none",
             lifespan="off",
             access_log=False,
