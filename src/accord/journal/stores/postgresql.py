@@ -139,22 +139,23 @@ class PostgresqlStore:
         """Raises JournalFull, JournalError ``journal.operation`` (one of them cannot be stored), ``journal.unavailable``,
         ``journal.closed`` or ``journal.commit``; in every case nothing of the group was kept. With ``journal.fenced`` an answer that
         was lost stays unknown."""
-        writer = self._usable().writer
+        session = self._usable()
+        writer = session.writer
         number = self._owned.commits + 1
         try:
             results, last_seq = await self._write(writer, operations, number)
         except BaseException as error:
-            await self._roll_back(writer)
+            await self._roll_back(session)
             if isinstance(error, OPERATION_FAULTS):
                 raise operation_fault(error) from error
             if isinstance(error, psycopg.Error | OSError):
-                raise self._failed(error) from error
+                raise self._failed(session, error) from error
             raise
         crash_point("commit.before-sync")
         try:
             await writer.execute("COMMIT")
         except (psycopg.Error, OSError) as error:
-            await self._find_out(number, error)
+            await self._find_out(session, number, error)
         crash_point("commit.after-sync")
         self._owned = Owned(self._owned.token, number, last_seq)
         return results
@@ -173,18 +174,17 @@ class PostgresqlStore:
             raise fenced()
         return results, writes.last_seq
 
-    async def _roll_back(self, writer: Connection) -> None:
+    async def _roll_back(self, session: Session) -> None:
         try:
-            await writer.execute("ROLLBACK")
+            await session.writer.execute("ROLLBACK")
         except (psycopg.Error, OSError) as error:
-            self._lost(error)
+            self._lost(session, error)
 
-    async def _find_out(self, number: int, error: psycopg.Error | OSError) -> None:
+    async def _find_out(self, session: Session, number: int, error: psycopg.Error | OSError) -> None:
         """Returns when the commit was made, else raises. The answer to it was lost, or it was refused."""
-        session = self._session
-        if session is not None and not session.is_broken and isinstance(error, psycopg.Error):
+        if self._session is session and not session.is_broken and isinstance(error, psycopg.Error):
             raise translate(error) from error
-        self._lost(error)
+        self._lost(session, error)
         await self._decided.wait()
         if self._is_fenced:
             raise fenced() from error
@@ -208,21 +208,22 @@ class PostgresqlStore:
         assert self._session is not None
         return self._session
 
-    def _failed(self, error: psycopg.Error | OSError) -> JournalError:
-        if self._session is None or self._session.is_broken or not isinstance(error, psycopg.Error):
-            self._lost(error)
+    def _failed(self, session: Session, error: psycopg.Error | OSError) -> JournalError:
+        if self._session is not session or session.is_broken or not isinstance(error, psycopg.Error):
+            self._lost(session, error)
             return unavailable(error)
         return translate(error)
 
-    def _lost(self, error: BaseException) -> None:
-        self._why = error
-        session, self._session = self._session, None
-        if session is not None and self._is_open:
+    def _lost(self, session: Session, error: BaseException) -> None:
+        """Whoever meets the loss first begins to connect again; others that still use the old connections come after."""
+        if self._session is session and self._is_open:
+            self._why = error
+            self._session = None
             self._decided.clear()
             self._reconnecting = asyncio.get_running_loop().create_task(self._reconnect(session))
 
     async def _reconnect(self, lost: Session) -> None:
-        await lost.close()
+        await lost.close(is_lost=True)
         wait_s = RECONNECT_FIRST_S
         while self._session is None and not self._is_fenced:
             try:
@@ -256,7 +257,7 @@ class PostgresqlStore:
         try:
             yield session.writer if by_writer else session.reader
         except (psycopg.Error, OSError) as error:
-            raise self._failed(error) from error
+            raise self._failed(session, error) from error
 
     # reads
 

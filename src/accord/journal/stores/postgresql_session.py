@@ -77,10 +77,21 @@ class Session:
     def is_broken(self) -> bool:
         return self.writer.broken or self.reader.broken or self.writer.closed or self.reader.closed
 
-    async def close(self) -> None:
+    async def close(self, *, is_lost: bool = False) -> None:
+        """Of a lost session, who still waits for an answer is woken with an error first: an event loop says nothing about a
+        descriptor that is closed under a waiter."""
         for connection in (self.writer, self.reader):
-            with contextlib.suppress(psycopg.Error, OSError):
-                await connection.close()
+            if is_lost:
+                with contextlib.suppress(psycopg.Error, OSError):
+                    _shut_down(connection)
+            async with connection.lock:
+                with contextlib.suppress(psycopg.Error, OSError):
+                    await connection.close()
+
+
+def _shut_down(connection: Connection) -> None:
+    with socket.socket(fileno=os.dup(connection.fileno())) as shared:
+        shared.shutdown(socket.SHUT_RDWR)
 
 
 async def connect(url: str, schema: str) -> Session:
