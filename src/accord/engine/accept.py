@@ -18,9 +18,8 @@ from accord.journal.group import Journal
 from accord.journal.operations import Accept, Accepted, Lease
 from accord.observe.crash_points import crash_point
 from accord.record import Cursor, Message
+from accord.record.message import FETCH_HEADER, TOPIC_HEADER
 
-TOPIC_HEADER = "accord-topic"
-FETCH_HEADER = "accord-fetch"
 ORIGIN_HEADER = "accord-origin"
 
 

@@ -29,7 +29,7 @@ from accord.observe.crash_points import crash_point
 
 WINDOW = 512  # messages: enough to hide 100 ms of latency at 5,000/s; about 2 MB at 4 KB each
 ROOM_TO_READ = 64  # messages: reading back in such parts costs a tenth of reading one by one
-JOURNAL_RETRY_S = 0.5
+JOURNAL_RETRY_S = 0.5  # while the journal takes nothing (disk full): results stay in memory until it does
 
 T = TypeVar("T")
 RunOne = Callable[[Lease], Awaitable[Settle]]

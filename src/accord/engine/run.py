@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import random
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import msgspec
 
 from accord.engine.clock import Clock
 from accord.engine.delivery import Delivery
+from accord.engine.dispatch import JOURNAL_RETRY_S
 from accord.engine.ends import REASON_LENGTH_MAX, GivenUp, Parked, backoff_s, dead_letter_of, decode_result, shown
 from accord.engine.malformed import malformed_reason
 from accord.errors import JournalError
@@ -46,9 +47,9 @@ from accord.observe.events import FlowDefect, FlowNote, FlowWarning, MessageDead
 from accord.record import Done, Reject, Retry
 from accord.sdk.http import encode_json
 
+T = TypeVar("T")
 RECONNECT_WAIT_S = 0.2  # before the breaker opens; spends no attempt
 ANSWERS_UNSAVED_MAX = 200  # results of a large split are journaled in parts of this size
-JOURNAL_RETRY_S = 0.5  # while the journal takes nothing (disk full): results stay in memory until it does
 UNDONE = "undone/"  # + generation: everything of it was taken back
 GIVE_UP_PATH = "undo"  # the stored reason why a flow is being undone; survives a crash in the middle of undoing
 
@@ -124,7 +125,7 @@ class Attempt:
             case Fetch():
                 return await self._deliver(command)
             case Resolve():
-                return await self._references_of(command.queries)
+                return await self._until_answered(lambda: self._journal.reads.references(command.queries))
             case Wait():
                 if self._clock.now() < command.until:
                     raise Parked(State.WAITING, due=command.until, reason="delay")
@@ -257,20 +258,15 @@ class Attempt:
         )
         crash_point("save.after-commit")
 
-    async def _references_of(self, queries: Sequence[tuple[str, str, str]]) -> list[str | None]:
-        while True:
-            try:
-                return await self._journal.reads.references(queries)
-            except JournalError as error:
-                if error.code == "journal.closed":
-                    raise
-                await self._clock.sleep(JOURNAL_RETRY_S)
-
     async def _commit(self, operation: Settle | MarkSeen) -> Any:
-        """Until the journal has it: what was done must be on disk before the flow goes on."""
+        """What was done must be on disk before the flow goes on."""
+        return await self._until_answered(lambda: self._journal.submit(operation))
+
+    async def _until_answered(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Until the journal takes or tells it. Raises JournalError when it is closed."""
         while True:
             try:
-                return await self._journal.submit(operation)
+                return await ask()
             except JournalError as error:
                 if error.code == "journal.closed":
                     raise

@@ -13,10 +13,9 @@ from accord.flow.running import Frame, GivenUp, Run, Step, StepRejected, StopFlo
 from accord.flow.trigger import Trigger
 from accord.mapping.contract import Contract
 from accord.record import Done, Entity, Message, Reject
+from accord.record.message import FETCH_HEADER
 from accord.sdk.http import encode_json
 from accord.settings.node import Node
-
-FETCH_HEADER = "accord-fetch"
 
 
 class Flow:

@@ -14,9 +14,9 @@ from accord.flow.answers import Answers, NoAnswer
 from accord.flow.commands import Call, Write
 from accord.flow.difference import Difference, compare
 from accord.flow.flow import Flow
-from accord.flow.running import TOPIC_HEADER
 from accord.flow.trial import Trial
 from accord.record import Message
+from accord.record.message import TOPIC_HEADER
 from accord.sdk.http import decode_json, encode_json
 from accord.settings.decode import decode
 from accord.settings.node import Node

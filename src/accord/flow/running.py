@@ -21,12 +21,12 @@ from accord.flow.commands import Call, Command, ErrorPolicy, Fetch, Mark, Note, 
 from accord.mapping.environment import Environment, Query
 from accord.mapping.expression import Expression
 from accord.record import Done, Message, Reject
+from accord.record.message import TOPIC_HEADER
 
 Asking: TypeAlias = Generator[Command, Any, None]
 T = TypeVar("T")
 Undo: TypeAlias = "Callable[[Frame, Done], Asking]"
 RESOLVE_ROUNDS_MAX = 50
-TOPIC_HEADER = "accord-topic"
 
 
 class StepRejected(AccordError):

@@ -6,6 +6,9 @@ import datetime as dt
 
 import msgspec
 
+TOPIC_HEADER = "accord-topic"
+FETCH_HEADER = "accord-fetch"
+
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """``body`` is JSON as received, untouched; ``key`` orders messages (same flow and key: one after another).
