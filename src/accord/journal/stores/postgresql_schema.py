@@ -8,9 +8,8 @@ Columns hold times and values as ``accord.journal.encoding`` writes them. Texts 
 
 from __future__ import annotations
 
-from zlib import crc32
-
-PARTS = 64  # the most nodes one database can have; a key never changes its part
+from accord.journal.shared import PARTS as PARTS
+from accord.journal.shared import part_of as part_of
 
 Migration = tuple[str, ...]
 
@@ -67,8 +66,3 @@ _FIRST: Migration = (
 MIGRATIONS: tuple[Migration, ...] = (_FIRST,)
 
 VERSION_TABLE = "CREATE TABLE IF NOT EXISTS version (version integer PRIMARY KEY, applied_at bigint NOT NULL)"
-
-
-def part_of(flow: str, key: str) -> int:
-    """0 to PARTS - 1, the same in every release."""
-    return crc32(f"{flow}/{key}".encode()) % PARTS
