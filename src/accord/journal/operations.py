@@ -12,6 +12,8 @@ States of a message::
       ├──▶ waiting (until ``due``)
       └──▶ held    (until system ``held_by`` is well)
 
+An operator's Move takes an open message to any of them.
+
 ``ready, waiting, held`` are open; ``done, dead`` are settled. A message is *eligible* when it is ready and no open message
 of the same flow and key has a smaller sequence number.
 """
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import msgspec
@@ -94,6 +97,31 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     cursors: tuple[Cursor, ...] = ()
 
 
+class Move(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Changes the state of an open message from outside its flow: an operator's word. READY lets it go on, HELD keeps it back,
+    DONE ends it; ``held_by`` and ``reason`` as for Settle. Its attempts and what is in doubt stay as they are, ``results`` are
+    added. Result: bool, False when the message is unknown or settled."""
+
+    seq: int
+    state: State
+    held_by: str = ""
+    reason: str = ""
+    results: tuple[StepResult, ...] = ()
+
+
+def settle_of(move: Move, attempts: int, in_doubt: Iterable[str]) -> Settle:
+    """What a Move of a message with these attempts and doubts amounts to."""
+    return Settle(
+        seq=move.seq,
+        state=move.state,
+        results=move.results,
+        attempts=attempts,
+        held_by=move.held_by,
+        in_doubt=tuple(sorted(in_doubt)),
+        reason=move.reason,
+    )
+
+
 class Replay(msgspec.Struct, frozen=True, tag=True):
     """Puts a dead letter back to ready, with a mended body if given; settled results are kept, so it resumes where it stopped.
     ``from_start`` forgets its results. Result: bool, False when it is not dead."""
@@ -163,7 +191,17 @@ class Prune(msgspec.Struct, frozen=True, tag=True):
 
 
 Operation: TypeAlias = (
-    Accept | Settle | Replay | Discard | ReleaseDue | ReleaseHeld | SaveCursors | SaveReferences | MarkSeen | Prune
+    Accept
+    | Settle
+    | Move
+    | Replay
+    | Discard
+    | ReleaseDue
+    | ReleaseHeld
+    | SaveCursors
+    | SaveReferences
+    | MarkSeen
+    | Prune
 )
 
 

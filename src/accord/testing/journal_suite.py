@@ -32,6 +32,7 @@ from accord.journal.operations import (
     DeadLetter,
     Discard,
     MarkSeen,
+    Move,
     Operation,
     Prune,
     ReleaseDue,
@@ -290,6 +291,35 @@ class JournalSuite:
         assert store.held() == {"crm": 1}
         assert seqs(store.messages(state="held")) == [5]
 
+    def test_a_moved_message_keeps_its_attempts_doubts_and_results(self, store: Store) -> None:
+        accept(store, message(1), message(2))
+        store.commit(
+            [
+                Settle(
+                    seq=1, state=State.WAITING, due=START, attempts=3, in_doubt=("p",), results=(StepResult("a", b"1"),)
+                )
+            ]
+        )
+        assert store.commit([Move(seq=1, state=State.HELD, held_by="~operator", reason="paused")]) == [True]
+        assert (store.next_due(), store.held(), store.lease("f", 0, 10)) == (None, {"~operator": 1}, [])
+        (row,) = store.messages(state="held")
+        assert (row.seq, row.due, row.held_by, row.reason) == (1, None, "~operator", "paused")
+        assert store.commit([Move(seq=1, state=State.READY, results=(StepResult("b", b"2"),))]) == [True]
+        (lease,) = store.lease("f", 0, 10)
+        assert (lease.seq, lease.attempts, lease.in_doubt) == (1, 3, frozenset({"p"}))
+        assert lease.results == {"a": b"1", "b": b"2"}
+
+    def test_a_message_ended_from_outside_lets_its_key_go_on(self, store: Store) -> None:
+        accept(store, message(1), message(2), message(3))
+        end = Move(seq=1, state=State.DONE, reason="cancelled")
+        assert store.commit([end, end, Move(seq=77, state=State.DONE)]) == [True, False, False]
+        assert seqs(store.lease("f", 0, 10)) == [2]
+        assert store.commit([Move(seq=3, state=State.DONE)]) == [True]  # not the oldest of its key
+        assert seqs(store.lease("f", 0, 10)) == [2]
+        assert store.counts() == {("f", "done"): 2, ("f", "ready"): 1}
+        (row, *_) = store.messages(state="done")
+        assert (row.reason, row.settled_at) == ("cancelled", START)
+
     # dead letters
 
     def test_a_dead_letter_is_listed_replayed_and_discarded(self, store: Store, clock: Clock) -> None:
@@ -452,6 +482,14 @@ _OPERATIONS: st.SearchStrategy[Operation] = st.one_of(
     st.builds(Accept, st.lists(_MESSAGES, min_size=1, max_size=3).map(tuple), _CURSORS),
     _SETTLES,
     _SETTLES,
+    st.builds(
+        Move,
+        seq=_SEQS,
+        state=st.sampled_from(State),
+        held_by=st.sampled_from(["erp", "~operator"]),
+        reason=st.sampled_from(["", "why"]),
+        results=_RESULTS,
+    ),
     st.builds(Replay, _SEQS, st.none() | st.binary(max_size=2), st.booleans()),
     st.builds(Discard, _SEQS, st.sampled_from(["", "why"])),
     st.builds(ReleaseDue, _TIMES, _LIMITS, st.sampled_from(["", "f"])),

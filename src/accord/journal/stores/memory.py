@@ -24,6 +24,7 @@ from accord.journal.operations import (
     Lease,
     MarkSeen,
     MessageRow,
+    Move,
     Operation,
     Prune,
     ReleaseDue,
@@ -33,6 +34,7 @@ from accord.journal.operations import (
     SaveReferences,
     Settle,
     State,
+    settle_of,
 )
 from accord.record import Cursor, Message
 
@@ -111,6 +113,8 @@ class MemoryStore:
                 return accepted
             case Settle():
                 return self._settle(operation)
+            case Move():
+                return self._move(operation)
             case Replay():
                 return self._replay(operation)
             case Discard():
@@ -171,6 +175,10 @@ class MemoryStore:
         self._refer(operation.references)
         self._save(operation.cursors)
         return True
+
+    def _move(self, operation: Move) -> bool:
+        entry = self._tables.entries.get(operation.seq)
+        return entry is not None and self._settle(settle_of(operation, entry.attempts, entry.in_doubt))
 
     def _replay(self, operation: Replay) -> bool:
         entry = self._tables.entries.get(operation.seq)

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 from psycopg import AsyncConnection
 
-from accord.journal.encoding import decode_message, encode, to_us
-from accord.journal.operations import Discard, Lease, Prune, ReleaseDue, ReleaseHeld, Replay
+from accord.journal.encoding import decode_message, decode_paths, encode, to_us
+from accord.journal.operations import Discard, Lease, Move, Prune, ReleaseDue, ReleaseHeld, Replay, Settle, settle_of
 from accord.journal.stores.postgresql_arrays import bigints, storable
 from accord.journal.stores.postgresql_reads import LEASE, to_leases
 
@@ -49,6 +49,12 @@ _Connection = AsyncConnection[Any]
 async def _rows(db: _Connection, query: str, values: tuple[Any, ...]) -> list[Any]:
     cursor = await db.execute(query, values, binary=True)
     return await cursor.fetchall()
+
+
+async def settle_of_move(db: _Connection, operation: Move) -> Settle:
+    rows = await _rows(db, "SELECT attempts, in_doubt FROM messages WHERE seq = %s", (operation.seq,))
+    attempts, in_doubt = rows[0] if rows else (0, None)
+    return settle_of(operation, attempts, decode_paths(in_doubt) if in_doubt else ())
 
 
 async def _replay(db: _Connection, context: Context, operation: Replay) -> bool:

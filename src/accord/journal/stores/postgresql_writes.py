@@ -22,6 +22,7 @@ from accord.journal.operations import (
     CrossReference,
     DeadLetter,
     MarkSeen,
+    Move,
     Operation,
     SaveCursors,
     SaveReferences,
@@ -29,7 +30,7 @@ from accord.journal.operations import (
     State,
 )
 from accord.journal.stores.postgresql_arrays import bigints, blobs, texts
-from accord.journal.stores.postgresql_rare import RARE, Context
+from accord.journal.stores.postgresql_rare import RARE, Context, settle_of_move
 from accord.journal.stores.postgresql_schema import part_of
 from accord.record import Cursor, Message
 
@@ -152,6 +153,10 @@ class GroupWrites:
         self._results = [None] * len(operations)
         for position, operation in enumerate(operations):
             gather = self._gather.get(type(operation))
+            if isinstance(operation, Move):
+                await self._flush()  # it builds on what the message is by then
+                gather = self._settle
+                operation = await settle_of_move(self._connection, operation)
             if gather is None:
                 await self._flush()
                 self._results[position] = await RARE[type(operation)](self._connection, self._context, operation)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from accord.journal.encoding import decode_message, encode, mark_digest, to_us
+from accord.journal.encoding import decode_message, decode_paths, encode, mark_digest, to_us
 from accord.journal.operations import (
     Accept,
     Accepted,
@@ -24,6 +24,7 @@ from accord.journal.operations import (
     Discard,
     Lease,
     MarkSeen,
+    Move,
     Prune,
     ReleaseDue,
     ReleaseHeld,
@@ -32,6 +33,7 @@ from accord.journal.operations import (
     SaveReferences,
     Settle,
     State,
+    settle_of,
 )
 from accord.journal.stores.sqlite_schema import PAGE_SIZE_BYTES
 from accord.record import Cursor, Message
@@ -96,6 +98,7 @@ class Writes:
         self._handlers: dict[type, Callable[[Any], Any]] = {
             Accept: self._accept,
             Settle: self._settle,
+            Move: self._move,
             Replay: self._replay,
             Discard: self._discard,
             ReleaseDue: self._release_due,
@@ -219,6 +222,13 @@ class Writes:
             "INSERT OR REPLACE INTO dead (seq, flow, at, letter) VALUES (?, ?, ?, ?)",
             (seq, flow, self._now_us, encode(letter)),
         )
+
+    def _move(self, operation: Move) -> bool:
+        row = self._execute("SELECT attempts, in_doubt FROM messages WHERE seq = ?", (operation.seq,)).fetchone()
+        if row is None:
+            return False
+        attempts, in_doubt = row
+        return self._settle(settle_of(operation, attempts, decode_paths(in_doubt) if in_doubt else ()))
 
     def _replay(self, operation: Replay) -> bool:
         seq = operation.seq
