@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import deque
 
 from accord.engine.breaker import Breaker
 from accord.engine.clock import Clock
@@ -14,6 +16,47 @@ from accord.sdk.connector import RateLimit
 PAUSE_IN_MEMORY_S_MAX = 1.0  # longer waits are held in the journal, where they cost no memory
 ROUNDING = 1e-6  # tokens
 SLEEP_S_MIN = 0.001  # shorter ones may not move a clock of large numbers at all
+SHARE_MIN = 1 / 64  # of a declared rate: what an engine may use that owns next to nothing
+
+
+class Slots:
+    """A semaphore whose size may change while it is in use; who waits is served in turn."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def acquire(self) -> None:
+        if self._taken < self._size and not self._waiting:
+            self._taken += 1
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            await future  # whoever wakes it has taken the slot for it
+        except BaseException:
+            if not future.cancelled():
+                self.release()
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(future)
+            raise
+
+    def release(self) -> None:
+        self._taken -= 1
+        self._wake()
+
+    def resize(self, size: int) -> None:
+        """What is taken beyond a smaller size stays so until it is released."""
+        self._size = size
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting and self._taken < self._size:
+            future = self._waiting.popleft()
+            if not future.done():
+                self._taken += 1
+                future.set_result(None)
 
 
 class Gate:
@@ -25,10 +68,16 @@ class Gate:
         self._clock = clock
         self._observer = observer
         self._limit = limit
-        self._slots = asyncio.Semaphore(limit.concurrent)
+        self._slots = Slots(limit.concurrent)
+        self._share = 1.0
         self._paused_until = 0.0
         self._tokens = float(limit.requests or 0)
         self._filled_at = clock.monotonic()
+
+    def set_share(self, fraction: float) -> None:
+        """This engine may use so much (0 to 1) of the declared rate and concurrency, the others the rest; one request at least."""
+        self._share = max(SHARE_MIN, fraction)
+        self._slots.resize(max(1, int(self._limit.concurrent * fraction)))
 
     def pause_s(self) -> float:
         return max(0.0, self._paused_until - self._clock.monotonic())
@@ -57,7 +106,7 @@ class Gate:
             if self._paused_until:
                 await self._sleep_pause()
             if self._limit.requests is not None:
-                await self._take_token(self._limit.requests)
+                await self._take_token(self._limit.requests * self._share)
             if self.breaker.allow():
                 return True
         except BaseException:
@@ -99,11 +148,11 @@ class Gate:
         while (pause_s := self.pause_s()) > 0.0:
             await self._clock.sleep(pause_s)
 
-    async def _take_token(self, requests: int) -> None:
+    async def _take_token(self, requests: float) -> None:
         rate = requests / self._limit.per_s
         while True:
             now = self._clock.monotonic()
-            self._tokens = min(float(requests), self._tokens + (now - self._filled_at) * rate)
+            self._tokens = min(max(1.0, requests), self._tokens + (now - self._filled_at) * rate)
             self._filled_at = now
             if self._tokens >= 1.0 - ROUNDING:
                 self._tokens -= 1.0

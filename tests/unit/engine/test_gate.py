@@ -126,3 +126,41 @@ def test_concurrency_is_bounded() -> None:
         assert await third
 
     asyncio.run(run())
+
+
+def test_a_share_of_the_declared_concurrency_and_rate_changes_under_way() -> None:
+    async def work() -> None:
+        clock = HandClock()
+        gate = Gate("s", RateLimit(concurrent=8, requests=8, per_s=1.0), clock, Observer(stream=io.StringIO()))
+        for _ in range(8):
+            assert await gate.enter()
+        gate.set_share(0.25)
+        for _ in range(6):
+            gate.leave(Done())
+        waiting = asyncio.ensure_future(gate.enter())
+        await asyncio.sleep(0)
+        assert not waiting.done(), "two of two are under way"
+        gate.leave(Done())
+        assert await waiting
+        assert clock.at >= 1000.5, "two a second are left of eight"
+        more = [asyncio.ensure_future(gate.enter()) for _ in range(3)]
+        more[0].cancel()
+        await asyncio.sleep(0)
+        gate.set_share(1.0)
+        assert await asyncio.gather(*more[1:]) == [True, True], "who gave up stands in nobody's way"
+
+    asyncio.run(work())
+
+
+def test_the_smallest_share_is_one_request_at_a_time() -> None:
+    async def work() -> None:
+        gate = Gate("s", RateLimit(concurrent=2), HandClock(), Observer(stream=io.StringIO()))
+        gate.set_share(0.0)
+        assert await gate.enter()
+        waiting = asyncio.ensure_future(gate.enter())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        gate.leave(Done())
+        assert await waiting
+
+    asyncio.run(work())
