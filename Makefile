@@ -6,10 +6,10 @@ ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench crash clean
+.PHONY: help demo test check bench bench-realtime crash clean
 
 help:  ## Show this help
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(VENV)/run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,9 @@ check: $(VENV)/dev  ## Lint, types, import contracts
 
 bench: $(VENV)/dev  ## Measure speed and size on this machine
 	$(BIN)/python bench/run.py $(ARGS)
+
+bench-realtime: $(VENV)/dev  ## Orders end to end on every store beside a hand-written loop (ARGS="--peers --faults --shares --keep FILE")
+	$(BIN)/python bench/bench_realtime.py $(ARGS)
 
 crash: $(VENV)/run  ## Kill an engine under load 2,000 times and count what its targets saw (ARGS="--kills N --messages N --keep FILE")
 	$(BIN)/python -m accord.testing.crash $(ARGS)

@@ -20,10 +20,12 @@ def main() -> None:
     run(
         "end to end",
         "bench_realtime.py",
+        "--only",
+        "limit,accord,accord-workers",
         "--runs",
         "1" if QUICK else "3",
-        "--orders",
-        "8000" if QUICK else "20000",
+        "--seconds",
+        "3" if QUICK else "8",
         "--shares",
     )
     size()
