@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from accord.engine.clock import Clock
 from accord.engine.dispatch import FlowQueue
 from accord.engine.malformed import MALFORMED_HEADER, malformed_mark
+from accord.errors import JournalError
 from accord.flow.flow import Flow
 from accord.flow.trigger import WebhookTrigger
 from accord.journal.group import Journal
@@ -97,25 +98,47 @@ class Acceptor:
 
         The queues learn of the messages also when the caller is cancelled after the commit.
         """
-        crash_point("accept.before-commit")
-        future: asyncio.Future[Accepted] = self._journal.submit(Accept(tuple(messages), cursors))
-        future.add_done_callback(lambda done: self._tell(messages, done))
-        accepted = await asyncio.shield(future)
-        return Stored(
-            tuple(m.id for m, one in zip(messages, accepted.messages, strict=True) if not one.is_duplicate),
-            sum(one.is_duplicate for one in accepted.messages),
-        )
+        future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
 
-    def _tell(self, messages: Sequence[Message], done: asyncio.Future[Accepted]) -> None:
-        if done.cancelled() or done.exception() is not None:
-            return
+        def told(found: Stored | JournalError) -> None:
+            if future.done():
+                return  # the caller was cancelled
+            if isinstance(found, JournalError):
+                future.set_exception(found)
+            else:
+                future.set_result(found)
+
+        self.store_then(messages, told, cursors)
+        return await future
+
+    def store_then(
+        self,
+        messages: Sequence[Message],
+        then: Callable[[Stored | JournalError], None],
+        cursors: tuple[Cursor, ...] = (),
+    ) -> None:
+        """Calls ``then`` after the commit, once the queues know of the messages, or with the error when nothing was kept."""
+        crash_point("accept.before-commit")
+
+        def told(found: Accepted | JournalError) -> None:
+            then(found if isinstance(found, JournalError) else self._tell(messages, found))
+
+        try:
+            self._journal.submit_then(Accept(tuple(messages), cursors), told)
+        except JournalError as error:
+            then(error)
+
+    def _tell(self, messages: Sequence[Message], accepted: Accepted) -> Stored:
         crash_point("accept.after-commit")
+        ids: list[str] = []
         by_flow: dict[str, list[Lease]] = {}
-        for message, one in zip(messages, done.result().messages, strict=True):
+        for message, one in zip(messages, accepted.messages, strict=True):
             if not one.is_duplicate:
+                ids.append(message.id)
                 by_flow.setdefault(message.flow, []).append(Lease(seq=one.seq, message=message))
         for name, leases in by_flow.items():
             self._queues[name].accepted(leases)
+        return Stored(tuple(ids), len(messages) - len(ids))
 
     def open_count(self, flow: str) -> int:
         return self._queues[flow].open_count

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from accord.engine.accept import ORIGIN_HEADER, Acceptor, Arrival, Stored
+from accord.engine.answer import Answer, problem
 from accord.engine.clock import Clock
 from accord.engine.dispatch import FlowQueue
 from accord.engine.gate import Gate
-from accord.engine.intake import Answer, problem
 from accord.engine.masking import masked_body
 from accord.errors import AccordError, JournalError, did_you_mean
 from accord.flow.flow import Flow

@@ -262,7 +262,14 @@ class Engine:
             is_ready=lambda: self._is_ready,
             control=ControlApi(self.control, self.token).handle,
         )
-        self._web = WebServer(intake, self.settings.host, self.settings.port, self.settings.drain_s / 2)
+        self._web = WebServer(
+            intake.handle,
+            intake.defect,
+            self.settings.host,
+            self.settings.port,
+            drain_s=self.settings.drain_s / 2,
+            body_size_bytes_max=self.settings.bounds.body_size_bytes_max,
+        )
         return "http://" + self._web.bind()
 
     async def _serve(self, bound: str) -> None:

@@ -1,6 +1,7 @@
-"""The web side of the engine: webhooks in, health, and the control API. Raw ASGI, because this is the hot path.
+"""The web side of the engine: webhooks in, health, and the control API.
 
-A sender hears 200 only after the journal has committed. Bounds: body size, requests at once, waiting commits.
+A sender hears 200 only after the journal has committed. Bounds: body size, requests at once, waiting commits. A webhook runs without
+a task of its own: what comes of it is told by the journal's commit, and all answers of one commit leave together.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib.resources
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
 
 from accord.engine.accept import Acceptor, Arrival, Stored
+from accord.engine.answer import RETRY_AFTER, Answer, Reply, busy, problem
 from accord.engine.clock import Clock
 from accord.errors import Faults, JournalError
 from accord.flow.commands import Respond
@@ -26,12 +28,6 @@ from accord.sdk.connector import Connection, Received, Refused
 from accord.sdk.http import InboundRequest
 from accord.settings.node import parse_yaml
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-RETRY_AFTER_S = 2
-
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """``body_size_bytes_max``: larger requests get 413. ``requests_max``: more at once get 503. ``rate_per_s``: per system, more
@@ -42,22 +38,11 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_s: float | None = None
 
 
-class Answer(msgspec.Struct, frozen=True):
-    status: int
-    body: bytes = b""
-    content_type: str = "application/json"
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
-class TooLarge(Exception):
-    """The request body is over the bound."""
-
-
 Handler: TypeAlias = Callable[[InboundRequest], Awaitable[Answer]]
 
 
 class Intake:
-    """The ASGI application. ``control`` handles everything under /api/; None leaves it out."""
+    """Answers requests; ``control`` those under /api/ (None leaves it out)."""
 
     def __init__(
         self,
@@ -79,79 +64,76 @@ class Intake:
         self._clock = clock
         self._is_ready = is_ready
         self._control = control
-        self._requests = 0
+        self._requests = 0  # whose answer is being worked on
+        self._tasks: set[asyncio.Task[None]] = set()
         self._budgets: dict[str, tuple[float, float]] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return  # uvicorn is told to take no websockets and no lifespan
-        if self._requests >= self._bounds.requests_max:
-            answer = busy("too many requests at once")
-        else:
-            self._requests += 1
-            try:
-                answer = await self._handle(scope, receive)
-            finally:
-                self._requests -= 1
-        headers = [
-            (b"content-type", answer.content_type.encode("latin-1")),
-            (b"content-length", str(len(answer.body)).encode()),
-            *answer.headers,
-        ]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
-
-    async def _handle(self, scope: Scope, receive: Receive) -> Answer:
-        path: str = scope["path"]
+    def handle(self, request: InboundRequest, reply: Reply) -> None:
+        path = request.path
         if path.startswith("/hooks/"):
-            return await self._hook(path[len("/hooks/") :], scope, receive)
-        if path == "/openapi.json":
-            return Answer(200, _openapi())
-        if path == "/healthz":
-            return _json(200, {"status": "alive"})
-        if path == "/readyz":
+            self._hook(path[len("/hooks/") :].partition("/")[0], request, reply)
+        elif path == "/openapi.json":
+            reply(Answer(200, _openapi()))
+        elif path == "/healthz":
+            reply(_json(200, {"status": "alive"}))
+        elif path == "/readyz":
             is_ready = self._is_ready()
-            return _json(200 if is_ready else 503, {"status": "ready" if is_ready else "not ready"})
-        if path.startswith("/api/") and self._control is not None:
-            try:
-                request = await self._request(scope, receive)
-            except TooLarge:
-                return self._too_large()
-            return await self._controlled(self._control, request)
-        return problem(404, "intake.not-found", "there is nothing at this address")
+            reply(_json(200 if is_ready else 503, {"status": "ready" if is_ready else "not ready"}))
+        elif path.startswith("/api/") and self._control is not None:
+            self._work(reply, self._controlled(self._control, request))
+        else:
+            reply(problem(404, "intake.not-found", "there is nothing at this address"))
+
+    def defect(self, request: InboundRequest, error: Exception) -> None:
+        self._observer.emit(RequestDefect(path=request.path, error=f"{type(error).__name__}: {error}"[:500]))
+
+    def _work(self, reply: Reply, work: Coroutine[Any, Any, Answer]) -> None:
+        """In a task of its own: what has to wait for more than a commit."""
+        if self._requests >= self._bounds.requests_max:
+            work.close()
+            reply(busy("too many requests at once"))
+            return
+        self._requests += 1
+        task = asyncio.get_running_loop().create_task(self._answer_with(reply, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer_with(self, reply: Reply, work: Coroutine[Any, Any, Answer]) -> None:
+        try:
+            reply(await work)
+        finally:
+            self._requests -= 1
 
     async def _controlled(self, control: Handler, request: InboundRequest) -> Answer:
         try:
             return await control(request)
         except Exception as error:  # noqa: BLE001 (a defect is reported and answered; the engine goes on)
-            self._observer.emit(RequestDefect(path=request.path, error=f"{type(error).__name__}: {error}"[:500]))
+            self.defect(request, error)
             return problem(500, "engine.defect", "the command failed unexpectedly; the engine's log tells why")
 
-    async def _hook(self, rest: str, scope: Scope, receive: Receive) -> Answer:
-        system = rest.partition("/")[0]
+    def _hook(self, system: str, request: InboundRequest, reply: Reply) -> None:
         connection = self._connections.get(system)
         if connection is None:
-            return problem(404, "intake.unknown-system", "no such system takes webhooks here")
-        if scope["method"] not in ("POST", "PUT"):
-            return problem(405, "intake.method", "webhooks are sent with POST", ((b"allow", b"POST, PUT"),))
+            return reply(problem(404, "intake.unknown-system", "no such system takes webhooks here"))
+        if request.method not in ("POST", "PUT"):
+            return reply(problem(405, "intake.method", "webhooks are sent with POST", ((b"allow", b"POST, PUT"),)))
         if not self._is_ready():
-            return busy("starting or stopping")
+            return reply(busy("starting or stopping"))
         if self._bounds.rate_per_s is not None and not self._within_rate(system, self._bounds.rate_per_s):
-            return problem(429, "intake.rate", "too many webhooks from this system", _RETRY_AFTER)
-        try:
-            request = await self._request(scope, receive)
-        except TooLarge:
-            return self._too_large()
+            return reply(problem(429, "intake.rate", "too many webhooks from this system", RETRY_AFTER))
+        if self._requests >= self._bounds.requests_max:
+            return reply(busy("too many requests at once"))
         try:
             received = connection.receive(request)
         except Exception as error:  # noqa: BLE001 (a connector's defect: the sender must hear it, and repeat)
             received = Refused(500, f"the connector failed: {type(error).__name__}")
         if isinstance(received, Refused):
             self._observer.emit(HookRefused(system=system, status=received.status, reason=received.reason))
-            return problem(received.status, "intake.refused", received.reason)
-        return await self._accept(system, received, request)
+            return reply(problem(received.status, "intake.refused", received.reason))
+        self._accept(system, received, request, reply)
+        return None
 
-    async def _accept(self, system: str, received: Received, request: InboundRequest) -> Answer:
+    def _accept(self, system: str, received: Received, request: InboundRequest, reply: Reply) -> None:
         trace_id = _trace_id(request.headers.get("traceparent", ""))
         messages: list[Message] = []
         caller: tuple[Flow, asyncio.Future[Respond | Ended]] | None = None
@@ -171,18 +153,22 @@ class Intake:
                     caller = (flow, self._waiting.expect(message.id))
         if not messages:
             self._observer.count("intake.unwanted")
-            return Answer(200, received.answer or b'{"accepted":0}', received.answer_type)
-        try:
-            stored = await self._acceptor.store(messages)
-        except JournalError as error:
-            self._observer.emit(JournalRefused(reason=str(error)))
-            self._waiting.forget(messages)
-            return busy("the journal cannot take it now")
-        crash_point("accept.before-answer")
-        self._observer.counters["intake.accepted"] += len(stored.ids)
-        if caller is not None:
-            return await self._computed(caller[0], caller[1], messages, stored)
-        return Answer(200, received.answer or _counted(stored), received.answer_type)
+            return reply(Answer(200, received.answer or b'{"accepted":0}', received.answer_type))
+
+        def stored(found: Stored | JournalError) -> None:
+            self._requests -= 1
+            if isinstance(found, JournalError):
+                self._observer.emit(JournalRefused(reason=str(found)))
+                self._waiting.forget(messages)
+                return reply(busy("the journal cannot take it now"))
+            crash_point("accept.before-answer")
+            self._observer.counters["intake.accepted"] += len(found.ids)
+            if caller is not None:
+                return self._work(reply, self._computed(caller[0], caller[1], messages, found))
+            return reply(Answer(200, received.answer or _counted(found), received.answer_type))
+
+        self._requests += 1
+        return self._acceptor.store_then(messages, stored)
 
     async def _computed(
         self, flow: Flow, future: asyncio.Future[Respond | Ended], messages: list[Message], stored: Stored
@@ -200,36 +186,6 @@ class Intake:
         if isinstance(respond, Ended):
             return _json(202, {"accepted": len(stored.ids), "ids": stored.ids, "state": respond.state})
         return Answer(respond.status, respond.body, respond.content_type)
-
-    async def _request(self, scope: Scope, receive: Receive) -> InboundRequest:
-        size_max = self._bounds.body_size_bytes_max
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        declared = headers.get("content-length", "0")
-        if not declared.isdigit() or int(declared) > size_max:
-            raise TooLarge
-        event = await receive()
-        body: bytes = event.get("body", b"")
-        if event.get("more_body"):
-            parts = [body]
-            size = len(body)
-            while event.get("more_body"):
-                event = await receive()
-                part = event.get("body", b"")
-                size += len(part)
-                if size > size_max:
-                    raise TooLarge
-                parts.append(part)
-            body = b"".join(parts)
-        return InboundRequest(
-            method=scope["method"],
-            path=scope["path"],
-            query=scope["query_string"].decode("latin-1"),
-            headers=headers,
-            body=body,
-        )
-
-    def _too_large(self) -> Answer:
-        return problem(413, "intake.too-large", f"the body is larger than {self._bounds.body_size_bytes_max} bytes")
 
     def _within_rate(self, system: str, rate_per_s: float) -> bool:
         now = self._clock.monotonic()
@@ -267,24 +223,11 @@ class Callers:
             self._futures.pop(message.id, None)
 
 
-_RETRY_AFTER = ((b"retry-after", str(RETRY_AFTER_S).encode()),)
-
-
 @functools.cache
 def _openapi() -> bytes:
     text = importlib.resources.files("accord.engine").joinpath("openapi.yaml").read_text("utf-8")
     node = parse_yaml(text, "openapi.yaml", Faults())
     return msgspec.json.encode(node.plain() if node else {})
-
-
-def busy(reason: str) -> Answer:
-    return problem(503, "intake.busy", reason, _RETRY_AFTER)
-
-
-def problem(status: int, code: str, reason: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
-    """An error as problem details (RFC 9457)."""
-    body = msgspec.json.encode({"status": status, "code": code, "detail": reason})
-    return Answer(status, body, "application/problem+json", headers)
 
 
 def _json(status: int, value: Any) -> Answer:

@@ -1,39 +1,57 @@
-"""The HTTP server: uvicorn on a socket of ours, stopped by us."""
+"""The HTTP server: a socket of ours, connections by ``web_connection``, one timer for all of them.
+
+Bounds: connections, the size of heads and bodies, the time for a request to come and for an answer to be read.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import math
 import socket
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from http import HTTPStatus
 
-import uvicorn
-
-from accord.engine.corked import CorkedHttpProtocol
+from accord.engine.answer import Answer, Reply, busy, problem
+from accord.engine.web_connection import BODILESS, WebConnection
+from accord.sdk.http import InboundRequest
 
 BACKLOG = 2048
+CONNECTIONS_MAX = 8_192  # each costs about 5 KB while idle; more get 503
+REQUEST_S = 60  # for a request to come whole, and for an answer to be read: 5 MB at 85 KB/s
+IDLE_S = 65  # above the 60 s after which common load balancers drop idle connections themselves
+LINGERING_S = 2  # for a client to read why it was refused while it still sends
+TICK_S = 1.0
 
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield  # signals are the supervisor's
+Handle = Callable[[InboundRequest, Reply], None]
+Defect = Callable[[InboundRequest, Exception], None]
 
 
 class WebServer:
     """``bind`` first (so that a taken port is known at once), then ``start``; ``stop`` lets running requests end, for at most
-    ``drain_s``: a client that dawdles must not keep the engine from stopping."""
+    ``drain_s``: a client that dawdles must not keep the engine from stopping.
 
-    def __init__(self, app: Any, host: str, port: int, drain_s: float) -> None:
-        self._app = app
+    ``handle`` takes a whole request and a function to call once with its answer; what it raises goes to ``defect``.
+    """
+
+    def __init__(
+        self, handle: Handle, defect: Defect, host: str, port: int, *, drain_s: float, body_size_bytes_max: int
+    ) -> None:
+        self.handle = handle
+        self.defect = defect
+        self.body_size_bytes_max = body_size_bytes_max
+        self.too_large = problem(413, "intake.too-large", f"the body is larger than {body_size_bytes_max} bytes")
+        self.tick = 0
+        self.is_draining = False
         self._host = host
         self._port = port
         self._drain_s = drain_s
         self._socket: socket.socket | None = None
-        self._server: _Server | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._connections: set[WebConnection] = set()
+        self._all_closed = asyncio.Event()
+        self._heads: dict[tuple[int, str], bytes] = {}
 
     def bind(self) -> str:
         """Returns ``host:port`` as bound (port 0 takes a free one). Raises OSError when it cannot be had."""
@@ -52,31 +70,68 @@ class WebServer:
     async def start(self) -> None:
         """Returns when connections are accepted."""
         assert self._socket is not None, "bind first"
-        config = uvicorn.Config(
-            self._app,
-            http=CorkedHttpProtocol,
-            loop="none",
-            lifespan="off",
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=65,
-            timeout_graceful_shutdown=math.ceil(self._drain_s),
-            ws="none",
-            proxy_headers=False,
-        )
-        self._server = _Server(config)
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
-        while not self._server.started:
-            if self._task.done():
-                self._task.result()
-                raise OSError("the web server ended while starting")
-            await asyncio.sleep(0.005)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: WebConnection(self), sock=self._socket, backlog=BACKLOG)
+        self._timer = loop.call_later(TICK_S, self._sweep)
 
     async def stop(self) -> None:
-        if self._server is not None and self._task is not None:
-            self._server.should_exit = True
-            await self._task
+        self.is_draining = True
+        if self._server is not None:
+            self._server.close()
+            for connection in list(self._connections):
+                connection.drain()
+            if self._connections:
+                try:
+                    await asyncio.wait_for(self.wait_closed(), self._drain_s)
+                except TimeoutError:
+                    for connection in list(self._connections):
+                        connection.abort()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._socket is not None:
             self._socket.close()
+
+    async def wait_closed(self) -> None:
+        """Until no connection is open."""
+        while self._connections:
+            self._all_closed.clear()
+            await self._all_closed.wait()
+
+    def opened(self, connection: WebConnection) -> None:
+        if len(self._connections) >= CONNECTIONS_MAX:
+            connection.refuse(busy("too many connections"))
+        self._connections.add(connection)
+
+    def closed(self, connection: WebConnection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._all_closed.set()
+
+    def head_of(self, answer: Answer) -> bytes:
+        """Status line and headers, without the empty line that ends them."""
+        known = self._heads.get((answer.status, answer.content_type))
+        if known is None:
+            known = self._heads[answer.status, answer.content_type] = _head(answer)
+        has_body = answer.status not in BODILESS
+        head = b"%bcontent-length: %d\r\n" % (known, len(answer.body)) if has_body else known
+        for name, value in answer.headers:
+            head += b"%b: %b\r\n" % (name, value)
+        return head
+
+    def _sweep(self) -> None:
+        self.tick += 1
+        self._heads.clear()  # they hold the date
+        tick = self.tick
+        for connection in list(self._connections):
+            connection.sweep(tick - connection.since, request=REQUEST_S, idle=IDLE_S, lingering=LINGERING_S)
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._sweep)
+
+
+def _head(answer: Answer) -> bytes:
+    try:
+        phrase = HTTPStatus(answer.status).phrase
+    except ValueError:
+        phrase = ""
+    kind = answer.content_type.replace("\r", " ").replace("\n", " ")
+    lines = f"HTTP/1.1 {answer.status} {phrase}\r\ndate: {formatdate(time.time(), usegmt=True)}\r\n"
+    return (lines + f"content-type: {kind}\r\n").encode("latin-1", "replace")

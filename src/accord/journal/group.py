@@ -15,12 +15,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from accord.errors import JournalError
 from accord.journal.operations import Accept, Operation
 from accord.journal.reads import InlineReads, JournalReads, OrderedReads
 from accord.journal.store import AsyncStore, Store
+
+Told: TypeAlias = Callable[[Any], None]  # called once with the result, or with the JournalError that stands for it
+Waiter: TypeAlias = "asyncio.Future[Any] | Told"
 
 COMMIT_SIZE_MAX = 256  # messages and other operations; about 5 ms of work, which the loop's other tasks wait for
 PENDING_MAX = 20_000  # operations; a queue this long means the disk does not take what comes in
@@ -59,7 +62,7 @@ class Journal:
         self.operations = 0  # committed
         self.failures = 0
         self._clock = clock
-        self._pending: deque[tuple[Operation, asyncio.Future[Any]]] = deque()
+        self._pending: deque[tuple[Operation, Waiter]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_scheduled = False
         self._is_open = False
@@ -91,6 +94,16 @@ class Journal:
         """The future resolves to the operation's result once it is on disk, or fails with JournalError (``JournalFull``:
         try again later); then nothing of it was kept. Raises JournalError ``journal.closed``, ``journal.overloaded`` or, when it is
         known already that the store's server cannot be reached, ``journal.unavailable``."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._add(operation, future)
+        return future
+
+    def submit_then(self, operation: Operation, told: Told) -> None:
+        """As ``submit``, for those who need no task: ``told`` is called from the loop with the result once it is on disk, or with the
+        JournalError that a future would raise. Futures and such calls keep the order of the commits. Raises as ``submit``."""
+        self._add(operation, told)
+
+    def _add(self, operation: Operation, waiter: Waiter) -> None:
         if not self._is_open or self._loop is None:
             raise JournalError(
                 "The journal is closed.", mend="Open it first; after close nothing is taken.", code="journal.closed"
@@ -103,14 +116,12 @@ class Journal:
                 mend="Await wait_room() before submitting more.",
                 code="journal.overloaded",
             )
-        future = self._loop.create_future()
-        self._pending.append((operation, future))
+        self._pending.append((operation, waiter))
         if not self._is_scheduled:
             self._is_scheduled = True
             self._seen = 0
             self._since = self._clock()
             self._loop.call_soon(self._turn)
-        return future
 
     async def wait_room(self) -> None:
         """Returns at once while fewer than half of ``pending_max`` operations wait, else when it is so again."""
@@ -167,9 +178,9 @@ class Journal:
             if not future.done():
                 future.set_result(None)
 
-    def _take(self) -> list[tuple[Operation, asyncio.Future[Any]]]:
+    def _take(self) -> list[tuple[Operation, Waiter]]:
         """The next group: as many as fit into ``commit_size_max``, an Accept counting its messages, and at least one."""
-        group: list[tuple[Operation, asyncio.Future[Any]]] = []
+        group: list[tuple[Operation, Waiter]] = []
         size = 0
         pending = self._pending
         while pending:
@@ -193,13 +204,38 @@ class Journal:
             return
         self._tell(group, results, started)
 
-    def _tell(self, group: list[tuple[Operation, asyncio.Future[Any]]], results: list[Any], started: float) -> None:
+    def _tell(self, group: list[tuple[Operation, Waiter]], results: list[Any], started: float) -> None:
         self.commit_s += (self._clock() - started - self.commit_s) * _SMOOTHING
         self.commits += 1
         self.operations += len(group)
-        for (_, future), result in zip(group, results, strict=True):
-            if not future.done():
-                future.set_result(result)
+        self._hand_out([waiter for _, waiter in group], results)
+
+    def _hand_out(self, waiters: list[Waiter], results: list[Any]) -> None:
+        """Futures call their waiters back in a later turn; what is called directly keeps its place among them."""
+        assert self._loop is not None
+        calls: list[tuple[Told, Any]] = []
+        for waiter, result in zip(waiters, results, strict=True):
+            if not isinstance(waiter, asyncio.Future):
+                calls.append((waiter, result))
+                continue
+            if calls:
+                self._loop.call_soon(self._call, calls)
+                calls = []
+            if not waiter.done():
+                if isinstance(result, JournalError):
+                    waiter.set_exception(result)
+                else:
+                    waiter.set_result(result)
+        if calls:
+            self._loop.call_soon(self._call, calls)
+
+    def _call(self, calls: list[tuple[Told, Any]]) -> None:
+        for told, result in calls:
+            try:
+                told(result)
+            except Exception as error:  # noqa: BLE001 (one waiter's defect must not keep the others from hearing)
+                context = {"message": "a waiter of the journal failed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
 
     def _write(self, operations: list[Operation]) -> list[Any]:
         """A defect of the store must not leave its callers waiting for ever."""
@@ -210,18 +246,17 @@ class Journal:
         except Exception as error:
             raise _defect(error) from error
 
-    def _commit_each(self, group: list[tuple[Operation, asyncio.Future[Any]]]) -> None:
+    def _commit_each(self, group: list[tuple[Operation, Waiter]]) -> None:
         """One of the group cannot be stored and took the others with it: alone, each bears only its own fault."""
-        for operation, future in group:
+        for operation, waiter in group:
             try:
-                (result,) = self._write([operation])
+                results = self._write([operation])
             except JournalError as error:
-                self._fail([(operation, future)], error)
+                self._fail([(operation, waiter)], error)
                 continue
             self.commits += 1
             self.operations += 1
-            if not future.done():
-                future.set_result(result)
+            self._hand_out([waiter], results)
 
     async def _commit_pending(self, server: AsyncStore) -> None:
         """Group after group until nothing is pending."""
@@ -234,7 +269,7 @@ class Journal:
             self._is_scheduled = False
             self._committing = None
 
-    async def _commit_at(self, server: AsyncStore, group: list[tuple[Operation, asyncio.Future[Any]]]) -> None:
+    async def _commit_at(self, server: AsyncStore, group: list[tuple[Operation, Waiter]]) -> None:
         started = self._clock()
         async with self._order:
             try:
@@ -252,11 +287,10 @@ class Journal:
         for one in group:  # one of them cannot be stored: alone, each bears only its own fault
             await self._commit_at(server, [one])
 
-    def _fail(self, group: list[tuple[Operation, asyncio.Future[Any]]], error: JournalError) -> None:
+    def _fail(self, group: list[tuple[Operation, Waiter]], error: JournalError) -> None:
         self.failures += 1
-        for _, future in group:
-            if not future.done():
-                future.set_exception(type(error)(error.what, mend=error.mend, place=error.place, code=error.code))
+        errors = [type(error)(error.what, mend=error.mend, place=error.place, code=error.code) for _ in group]
+        self._hand_out([waiter for _, waiter in group], errors)
 
 
 def _defect(error: Exception) -> JournalError:

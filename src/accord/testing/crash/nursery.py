@@ -18,8 +18,8 @@ from accord.observe import crash_points
 
 PROGRAM = "accord.cli.main"
 _LOADED = (
-    *("accord.cli.up", "accord.engine.build", "accord.project", "uvloop", "uvicorn.protocols.http.httptools_impl"),
-    *("uvicorn.lifespan.off", "pyreqwest.client", "sqlalchemy.dialects.sqlite", "rich.console"),
+    *("accord.cli.up", "accord.engine.build", "accord.project", "uvloop", "httptools"),
+    *("pyreqwest.client", "sqlalchemy.dialects.sqlite", "rich.console"),
 )
 
 
