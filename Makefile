@@ -6,7 +6,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-realtime crash clean
+.PHONY: help demo test check bench bench-realtime bench-big crash clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ bench: $(VENV)/dev  ## Measure speed and size on this machine
 
 bench-realtime: $(VENV)/dev  ## Orders end to end on every store beside a hand-written loop (ARGS="--peers --faults --shares --keep FILE")
 	$(BIN)/python bench/bench_realtime.py $(ARGS)
+
+bench-big: $(VENV)/dev  ## Ten million settled messages, one million waiting: 25 GB of disk (ARGS="--settled N --waiting N")
+	$(BIN)/python bench/bench_big.py $(ARGS)
 
 crash: $(VENV)/run  ## Kill an engine under load 2,000 times and count what its targets saw (ARGS="--kills N --messages N --keep FILE")
 	$(BIN)/python -m accord.testing.crash $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from typing import Any
 
 import msgspec
 from realtime.contender import Contender
+from realtime.orders import FIRST
 from realtime.processes import cpu_s, memory_mb
 
 WARM_S = 1.5
+NUMBERS_EACH = 5_000_000
 IDLE_AFTER_S = 1.0
 SETTLE_WITHIN_S = 60.0
 OUTSTANDING = 512  # orders accepted and not yet arrived, at most: what a real backlog would hide from the figures
@@ -53,10 +56,13 @@ class Fault(msgspec.Struct):
 
 
 class Driver:
-    """The process that is load generator and target."""
+    """The process that is load generator and target. Every one has numbers of its own: a journal knows those of an earlier run."""
+
+    _started = itertools.count()
 
     def __init__(self) -> None:
-        command = [sys.executable, Path(__file__).parent / "driver.py"]
+        first = FIRST + next(Driver._started) * NUMBERS_EACH
+        command = [sys.executable, str(Path(__file__).parent / "driver.py"), str(first)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.target = f"127.0.0.1:{int(self.process.stdout.readline())}"
@@ -150,22 +156,31 @@ def measure(contender: Contender, driver: Driver, seconds: float, *, with_faults
     run = Run(ready_s=begin(contender))
     time.sleep(IDLE_AFTER_S)
     run.idle_mb = memory_mb(roots_of(contender))
-    driver.load(contender, WARM_S, outstanding=OUTSTANDING)
-    warm = driver.wait(contender)
-    if not warm["arrived"]:
-        raise RuntimeError(f"{contender.name}: nothing of {warm['sent']} orders arrived ({warm['refused']} refused)")
+    warm(contender, driver)
     sustained(contender, driver, seconds, run)
+    half_rate(contender, driver, seconds, run)
+    if with_faults:
+        rate = min(run.half_rate, FAULT_RATE_MAX)
+        run.kill = killed(contender, driver, rate)
+        run.outage = outage(contender, driver, rate)
+    return run
+
+
+def warm(contender: Contender, driver: Driver) -> None:
+    driver.load(contender, WARM_S, outstanding=OUTSTANDING)
+    found = driver.wait(contender)
+    if not found["arrived"]:
+        raise RuntimeError(f"{contender.name}: nothing of {found['sent']} orders arrived ({found['refused']} refused)")
+
+
+def half_rate(contender: Contender, driver: Driver, seconds: float, run: Run) -> None:
+    """Latency at half of the rate just measured, sent evenly."""
     run.half_rate = run.orders_per_s / 2
     driver.load(contender, seconds, rate=run.half_rate, outstanding=100_000)
     half = driver.wait(contender)
     run.p50_ms, run.p99_ms = half["p50_ms"], half["p99_ms"]
     run.lost += half["lost"]
     run.repeated += half["repeated"]
-    if with_faults:
-        rate = min(run.half_rate, FAULT_RATE_MAX)
-        run.kill = killed(contender, driver, rate)
-        run.outage = outage(contender, driver, rate)
-    return run
 
 
 def sustained(contender: Contender, driver: Driver, seconds: float, run: Run) -> None:
