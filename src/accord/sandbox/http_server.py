@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -128,8 +129,14 @@ class Router:
 class WebServer:
     """Serves one handler on one address. ``close_listener`` refuses new connections and cuts the open ones."""
 
-    def __init__(self, host: str, port: int, handler: Callable[[Request], Awaitable[Response]]) -> None:
-        self.host, self.port, self.handler = host, port, handler
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        handler: Callable[[Request], Awaitable[Response]],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.host, self.port, self.handler, self.tls = host, port, handler, tls
         self.connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
 
@@ -141,7 +148,7 @@ class WebServer:
         if self._server is None:
             loop = asyncio.get_running_loop()
             self._server = await loop.create_server(
-                lambda: _Connection(self), self.host, self.port, reuse_address=True, backlog=1024
+                lambda: _Connection(self), self.host, self.port, reuse_address=True, backlog=1024, ssl=self.tls
             )
             self.port = self._server.sockets[0].getsockname()[1]
 

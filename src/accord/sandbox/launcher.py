@@ -23,13 +23,14 @@ import msgspec
 
 from accord.sandbox.control import Known, Listing, SandboxError, ask, objects, read_listing
 
-SYSTEMS = ("shop", "inventory", "shipping", "accounting", "mail")
+SYSTEMS = ("shop", "inventory", "shipping", "accounting", "mail", "crm")
 CREDENTIALS: dict[str, tuple[str, ...]] = {
     "shop": ("access_token", "webhook_secret"),
     "inventory": ("token",),
     "shipping": ("api_key", "webhook_secret"),
     "accounting": (),
     "mail": ("username", "password"),
+    "crm": ("client_id", "client_secret", "username"),
 }
 READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 10.0
@@ -240,7 +241,7 @@ class Sandbox:
         _write_private(folder / "config.json", msgspec.json.encode(config))
         database = settings.get("database_url") or f"sqlite:///{folder / 'accounting.db'}"
         self.systems[name] = Known(
-            f"http://{host}:{ports['main']}",
+            f"{'https' if settings.get('tls') else 'http'}://{host}:{ports['main']}",
             f"http://{host}:{ports['control']}",
             credentials,
             smtp=f"{host}:{ports['smtp']}" if name == "mail" else "",

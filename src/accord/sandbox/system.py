@@ -16,6 +16,7 @@ import msgspec
 from accord.sandbox.faults import KINDS, FaultBoard, FaultRequest, UnsupportedFaultError
 from accord.sandbox.http_server import Refusal, Request, Response, Router, WebServer, json_response, refusal_response
 from accord.sandbox.store import Store
+from accord.sandbox.tls import server_context
 
 STATE_PAGE_MAX = 2_000  # objects in one page of the state
 OWNER_PATHS = "/_sandbox/"
@@ -54,7 +55,8 @@ class System:
         self.store = Store(Path(config.folder) / "state.db", self.SCHEMA)
         self.router = Router()
         self.owner_router = Router()
-        self.server = WebServer(config.host, config.ports["main"], self.gate)
+        tls = server_context(Path(config.folder), config.host) if self.settings.get("tls") else None
+        self.server = WebServer(config.host, config.ports["main"], self.gate, tls)
         self.control = WebServer(config.host, config.ports["control"], self.owner_router)
         self._changed = asyncio.Event()
         for method, path, handler in (

@@ -23,9 +23,12 @@ LIFETIME_S = 3600.0  # when the server does not say (RFC 6749 recommends that it
 
 
 class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """``assertion`` is made anew for each request, where the scheme wants one."""
+
     address: str
     headers: dict[str, str]
     form: dict[str, str]
+    assertion: Callable[[], str] | None = None
 
 
 class TokenFailed(ConnectorError):
@@ -81,7 +84,10 @@ class TokenCache:
 
     async def _fetch(self) -> None:
         self._token = ""
-        body = urlencode(self._request.form).encode()
+        form = self._request.form
+        if self._request.assertion is not None:
+            form = {**form, "assertion": self._request.assertion()}
+        body = urlencode(form).encode()
         request = HttpRequest(method="POST", url=self._request.address, headers=self._request.headers, body=body)
         try:
             response = await self._http.send(request)
