@@ -55,16 +55,20 @@ entities:
 
 
 class Agency:
-    """Does each idempotency key once. ``hold`` (path and number of the work): the work is done and the answer kept back."""
+    """Does each idempotency key once. ``hold`` (path and number of the work): the work is done and the answer kept back;
+    ``refuse``: that work is refused."""
 
     def __init__(self) -> None:
         self.done: dict[str, tuple[str, str]] = {}
         self.order: list[str] = []
         self.hold = ""
+        self.refuse = ""
         self.is_held = threading.Event()
         self.go_on = threading.Event()
 
     def answer(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> tuple[int, Any]:
+        if self.refuse == f"{path} {body['what']}":
+            return 422, {"error": "refused"}
         if path == "/pay" and body["what"] == "no money":
             return 422, {"error": "no money"}
         key = headers["idempotency-key"]

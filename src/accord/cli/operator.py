@@ -70,6 +70,40 @@ class Operator:
             "POST", f"dead-letters/{seq}/discard", {"reason": reason}, lambda control: control.discard(seq, reason)
         )
 
+    def pause(self, kind: str, name: str, reason: str) -> bool:
+        """A flow or a system. False when it was paused already."""
+        path = f"{kind}s/{urllib.parse.quote(name, safe='')}/pause"
+        done = self._do("POST", path, {"reason": reason}, lambda control: control.pause(kind, name, reason))
+        return bool(done["changed"])
+
+    def resume(self, kind: str, name: str) -> bool:
+        """False when it was not paused."""
+        path = f"{kind}s/{urllib.parse.quote(name, safe='')}/resume"
+        return bool(self._do("POST", path, {}, lambda control: control.resume(kind, name))["changed"])
+
+    def steer(self, word: str, seq: int, *, reason: str = "", undo: bool = False) -> dict[str, Any]:
+        """``word``: pause, resume or cancel."""
+        query = {"reason": reason, "undo": int(undo)}
+        done: dict[str, Any] = self._do(
+            "POST", f"messages/{seq}/{word}", query, lambda control: control.steer(word, seq, reason=reason, undo=undo)
+        )
+        return done
+
+    def steer_many(
+        self, word: str, *, flow: str, state: str, after_seq: int, limit: int, reason: str = "", undo: bool = False
+    ) -> dict[str, Any]:
+        """One page of them: how many were told, how many refused, and the last seq (0: that was all)."""
+        query = {"flow": flow, "state": state, "after": after_seq, "limit": limit, "reason": reason, "undo": int(undo)}
+        done: dict[str, Any] = self._do(
+            "POST",
+            f"messages/{word}",
+            query,
+            lambda control: control.steer_many(
+                word, flow=flow, state=state, after_seq=after_seq, limit=limit, reason=reason, undo=undo
+            ),
+        )
+        return done
+
     def send(self, flow: str, records: Sequence[tuple[bytes, str]]) -> tuple[int, int]:
         """Gives records (each with its event id, '' for none) to a flow, in order. How many were accepted, and known already."""
         if self.engine is None:

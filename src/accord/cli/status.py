@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from accord.cli.main import counted
 from accord.cli.operator import Operator
 from accord.cli.options import json_option, project_options
 from accord.cli.output import show_json, show_table
@@ -25,11 +27,15 @@ def command(folder: Path, environment: str, as_json: bool) -> None:
     click.echo(f"{status['project']}: " + (status["address"] or "no engine is running"))
     flows = status["flows"]
     show_table(
-        ("flow", *COUNTS),
-        [(flow["name"], *(flow[name] for name in COUNTS)) for flow in flows],
+        ("flow", *COUNTS, ""),
+        [(flow["name"], *(flow[name] for name in COUNTS), _paused(flow)) for flow in flows],
         right=COUNTS,
         styles=["red" if flow["dead"] else "" for flow in flows],
     )
+    if status["paused_messages"]:
+        click.echo(
+            f"{counted(status['paused_messages'], 'message')} paused one by one (`accord messages --state held`)"
+        )
     systems = status["systems"]
     show_table(
         ("system", "health", "held", "reason"),
@@ -39,7 +45,16 @@ def command(folder: Path, environment: str, as_json: bool) -> None:
     )
 
 
-def _health(system: dict[str, object], *, is_running: bool) -> str:
+def _paused(one: dict[str, Any]) -> str:
+    pause = one["paused"]
+    if not pause:
+        return ""
+    return f"paused since {pause['since'][:19]}" + (f": {pause['reason']}" if pause["reason"] else "")
+
+
+def _health(system: dict[str, Any], *, is_running: bool) -> str:
+    if system["paused"]:
+        return _paused(system)
     if not is_running:
         return "unknown"
     return "well" if system["is_well"] else f"sick, next try in {system['wait_s']} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import hmac
 import urllib.parse
@@ -14,8 +15,11 @@ from accord.engine.accept import ORIGIN_HEADER, Acceptor, Arrival, Stored
 from accord.engine.answer import Answer, problem
 from accord.engine.clock import Clock
 from accord.engine.dispatch import FlowQueue
+from accord.engine.ends import HELD_BY_OPERATOR, REASON_LENGTH_MAX, Stop
 from accord.engine.gate import Gate
 from accord.engine.masking import masked_body
+from accord.engine.pauses import Pause, Pauses
+from accord.engine.steering import Steered, Steering, SteeringError
 from accord.errors import AccordError, JournalError, did_you_mean
 from accord.flow.flow import Flow
 from accord.flow.trigger import ManualTrigger
@@ -26,6 +30,8 @@ from accord.record import Entity
 from accord.sdk.http import InboundRequest, decode_json, encode_json
 
 LIST_MAX = 1000
+STEERED_MAX = 500  # messages told in one request: well below a second of work
+OPEN_STATES = ("ready", "waiting", "held")
 SEQ_MAX = 2**53
 
 
@@ -75,6 +81,14 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     record: Any
 
 
+class SteeredMany(msgspec.Struct, frozen=True):
+    """How many messages were told, how many were refused (they had ended), and the last one's seq (0: there was none)."""
+
+    done: int
+    refused: int
+    last: int
+
+
 class Control:
     """Works on a running engine and, for the journal's part, on one that is not started."""
 
@@ -90,7 +104,11 @@ class Control:
         entities: Mapping[str, Entity],
         observer: Observer,
         clock: Clock,
+        pauses: Pauses,
+        stops: dict[int, Stop],
     ) -> None:
+        self.pauses = pauses
+        self.steering = Steering(journal, queues, stops, self.row)
         self._name = name
         self._journal = journal
         self._acceptor = acceptor
@@ -109,6 +127,7 @@ class Control:
                 "version": flow.version,
                 **{state: counts.get((name, state), 0) for state in ("ready", "waiting", "held", "done", "dead")},
                 "running": self._queues[name].running_count,
+                "paused": _pause_view(self.pauses.flows.get(name)),
             }
             for name, flow in self._flows.items()
         ]
@@ -120,6 +139,7 @@ class Control:
                 "reason": gate.breaker.reason,
                 "wait_s": round(gate.wait_s(), 3),
                 "held": held.get(name, 0),
+                "paused": _pause_view(self.pauses.systems.get(name)),
             }
             for name, gate in self._gates.items()
         ]
@@ -129,6 +149,7 @@ class Control:
             "project": self._name,
             "flows": flows,
             "systems": systems,
+            "paused_messages": held.get(HELD_BY_OPERATOR, 0),
             "journal_size_bytes": size,
             "counters": counters,
         }
@@ -141,6 +162,52 @@ class Control:
             flow=flow, key=key, id=id, state=state, after_seq=after_seq, limit=limit
         )
         return [self._message_view(row) for row in rows]
+
+    async def row(self, seq: int) -> MessageRow | None:
+        """One message as the journal has it."""
+        rows = await self._journal.reads.messages(after_seq=seq - 1, limit=1)
+        return rows[0] if rows and rows[0].seq == seq else None
+
+    async def pause(self, kind: str, name: str, reason: str = "") -> dict[str, bool]:
+        """``kind``: flow or system. Raises ControlError when there is none of that name."""
+        self._check_name(kind, name)
+        return {"changed": await self.pauses.pause(kind, name, reason)}
+
+    async def resume(self, kind: str, name: str) -> dict[str, bool]:
+        self._check_name(kind, name)
+        return {"changed": await self.pauses.resume(kind, name)}
+
+    async def steer(self, word: str, seq: int, *, reason: str = "", undo: bool = False) -> Steered:
+        """``word``: pause, resume or cancel. Raises SteeringError."""
+        if word == "pause":
+            return await self.steering.pause(seq, reason)
+        if word == "resume":
+            return await self.steering.resume(seq)
+        return await self.steering.cancel(seq, reason, undo=undo)
+
+    async def steer_many(
+        self, word: str, *, flow: str, state: str, after_seq: int, limit: int, reason: str = "", undo: bool = False
+    ) -> SteeredMany:
+        """The next ``limit`` open messages of a flow in a state, beginning after ``after_seq``."""
+        self._check_name("flow", flow)
+        if state not in OPEN_STATES:
+            raise ControlError(f"'{state}' is no state of an open message.", mend="ready, waiting or held.")
+        rows = await self._journal.reads.messages(
+            flow=flow, state=state, after_seq=after_seq, limit=min(limit, STEERED_MAX)
+        )
+        told = await asyncio.gather(
+            *(self.steer(word, row.seq, reason=reason, undo=undo) for row in rows), return_exceptions=True
+        )
+        for one in told:
+            if isinstance(one, BaseException) and not isinstance(one, SteeringError):
+                raise one
+        refused = sum(isinstance(one, SteeringError) for one in told)
+        return SteeredMany(len(told) - refused, refused, rows[-1].seq if rows else 0)
+
+    def _check_name(self, kind: str, name: str) -> None:
+        known: Mapping[str, Any] = self._flows if kind == "flow" else self._gates
+        if name not in known:
+            raise ControlError(f"There is no {kind} '{name}'.", mend=did_you_mean(name, known))
 
     async def dead_letters(
         self, *, flow: str = "", after_seq: int = 0, limit: int = 100, with_payload: bool = False
@@ -198,7 +265,7 @@ class Control:
         return rows[0].message.flow
 
     def _message_view(self, row: MessageRow) -> MessageView:
-        steps = {path: _outcome(raw) for path, raw in row.results.items()}
+        steps = {path: _outcome(raw) for path, raw in row.results.items() if path[:1] != "~" or "/" in path}
         return MessageView(
             seq=row.seq,
             id=row.message.id,
@@ -232,7 +299,7 @@ class ControlApi:
         parts = request.path.removeprefix("/api/").split("/")
         try:
             value = await self._answer(request, parts, query)
-        except ControlError as error:
+        except (ControlError, SteeringError) as error:
             return problem(409, error.code, str(error))
         except JournalError as error:
             return problem(503, error.code, str(error))
@@ -263,9 +330,29 @@ class ControlApi:
             case "POST", ["dead-letters", seq, "discard"]:
                 await control.discard(_whole(seq), query.get("reason", "discarded by hand"))
                 return {"discarded": seq}
+            case "POST", ["flows" | "systems" as kind, name, "pause"]:
+                return await control.pause(kind[:-1], urllib.parse.unquote(name), _reason(query))
+            case "POST", ["flows" | "systems" as kind, name, "resume"]:
+                return await control.resume(kind[:-1], urllib.parse.unquote(name))
+            case "POST", ["messages", ("pause" | "resume" | "cancel") as word]:
+                return await control.steer_many(
+                    word,
+                    flow=query.get("flow", ""),
+                    state=query.get("state", ""),
+                    after_seq=after_seq,
+                    limit=limit,
+                    reason=_reason(query),
+                    undo=query.get("undo") == "1",
+                )
+            case "POST", ["messages", seq, ("pause" | "resume" | "cancel") as word]:
+                return await control.steer(word, _whole(seq), reason=_reason(query), undo=query.get("undo") == "1")
             case "POST", ["send", flow]:
                 return await control.send(urllib.parse.unquote(flow), request.body, query.get("event_id", ""))
         return None
+
+
+def _reason(query: Mapping[str, str]) -> str:
+    return query.get("reason", "")[:REASON_LENGTH_MAX]
 
 
 def _whole(text: str) -> int:
@@ -273,6 +360,10 @@ def _whole(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > SEQ_MAX:
         raise ValueError(f"'{text[:40]}' is not a whole number from 0 to {SEQ_MAX}")
     return int(text)
+
+
+def _pause_view(pause: Pause | None) -> dict[str, Any] | None:
+    return {"since": pause.at, "reason": pause.reason} if pause is not None else None
 
 
 def _outcome(raw: bytes) -> str:

@@ -11,6 +11,9 @@ Invariants:
   the same key (``next_of_key``), or a release (due, held).
 - *Direct* is found by counting: as many in memory as are open. A message the scan has read before the queue was told of it counts
   in memory but not yet as open, so a queue found direct just then is read again when the news comes.
+- While *paused* nothing starts and followers in memory are dropped; on resume the journal is read from the beginning.
+- A message *taken out* (an operator's word on it is on its way to the journal) does not start, nor do later ones of its key: the
+  followers of its key are dropped, the queue is not direct, and the journal is read again once it is put back.
 - Calls follow commits: what the journal committed earlier is told to the queue earlier (futures resolve in commit order). What is
   read keeps its place among them (``journal.reads``): of a server's journal it is what was told so far, neither more nor less.
 """
@@ -49,6 +52,10 @@ class FlowQueue:
         self._keys: dict[str, deque[Lease]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._seqs: set[int] = set()
+        self._running: set[int] = set()
+        self._taken_out: set[int] = set()
+        self._settled: dict[int, asyncio.Future[None]] = {}
+        self._is_paused = False
         self._open = 0  # open messages of this flow, in memory and on disk
         self._scan_seq = 0
         self._direct_seq = 0  # how far the scan was when it last found the queue direct
@@ -67,12 +74,12 @@ class FlowQueue:
 
     @property
     def room(self) -> int:
-        return 0 if self._is_stopped else max(0, self.window - len(self._seqs))
+        return 0 if self._is_stopped or self._is_paused else max(0, self.window - len(self._seqs))
 
     def start(self, open_count: int) -> None:
         """``open_count``: open messages found in the journal."""
         self._open = open_count
-        self._is_direct = open_count == 0
+        self._is_direct = open_count == 0 and not self._is_paused
         self._is_stopped = False
         self._schedule_pump()
 
@@ -95,13 +102,15 @@ class FlowQueue:
 
     async def released(self, leases: Sequence[Lease]) -> None:
         """Messages that were waiting or held and are ready now."""
-        if not leases:
+        if not leases or self._is_paused:  # on disk they are ready: `resume` reads them
             return
         keys = [lease.message.key for lease in leases]
         oldest = await self._ask(lambda: self._journal.reads.next_of_keys(self.flow, keys))
         for lease, first in zip(leases, oldest or (), strict=oldest is not None):
             if lease.seq in self._seqs:
                 continue  # the scan has read it meanwhile
+            if self.is_paused:
+                return
             # Not its key's oldest: an older one was replayed from the dead letters while this one waited.
             if lease.message.key in self._keys or first is None or (first.seq, first.state) != (lease.seq, State.READY):
                 self._scan_seq = min(self._scan_seq, lease.seq - 1)
@@ -119,6 +128,51 @@ class FlowQueue:
         self._scan_seq = self._direct_seq = 0
         self._schedule_pump()
 
+    @property
+    def is_paused(self) -> bool:
+        return self._is_paused
+
+    def pause(self) -> None:
+        """Nothing more starts; what runs finishes its attempt."""
+        self._is_paused = True
+        self._is_direct = False
+        for followers in self._keys.values():
+            self._forget(followers)
+
+    def resume(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            self._read_again()
+
+    def is_running(self, seq: int) -> bool:
+        return seq in self._running
+
+    async def wait_ended(self, seq: int) -> None:
+        """Until the attempt that runs has settled, if one does."""
+        if seq in self._running:
+            future = self._settled.get(seq) or asyncio.get_running_loop().create_future()
+            self._settled[seq] = future
+            await asyncio.shield(future)
+
+    def take_out(self, seq: int, key: str) -> bool:
+        """Keeps an open message from starting until ``put_back``; False, and nothing is changed, when it runs."""
+        if seq in self._running:
+            return False
+        self._taken_out.add(seq)
+        self._is_direct = False
+        self._forget(self._keys.get(key, deque()))
+        return True
+
+    def put_back(self, seq: int, *, is_ended: bool) -> None:
+        """``is_ended``: it was settled meanwhile. What else became of it is found in the journal."""
+        self._taken_out.discard(seq)
+        self._open -= is_ended
+        self._read_again()
+
+    def _forget(self, followers: deque[Lease]) -> None:
+        self._seqs.difference_update(follower.seq for follower in followers)
+        followers.clear()
+
     async def stop(self) -> None:
         """No new message starts; returns when the running ones have settled."""
         self._is_stopped = True
@@ -134,6 +188,8 @@ class FlowQueue:
 
     def _push(self, lease: Lease) -> None:
         key = lease.message.key
+        if lease.seq in self._taken_out:
+            return
         self._seqs.add(lease.seq)
         followers = self._keys.get(key)
         if followers is None:
@@ -145,6 +201,7 @@ class FlowQueue:
     def _start(self, lease: Lease) -> None:
         task = asyncio.get_running_loop().create_task(self._work(lease))
         self._tasks.add(task)
+        self._running.add(lease.seq)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -161,12 +218,15 @@ class FlowQueue:
             except JournalError:
                 # The effect is done and its result is only in memory: keep both until the disk takes them again.
                 await asyncio.sleep(JOURNAL_RETRY_S)
+        self._running.discard(lease.seq)
         if settle.state >= State.DONE:
             crash_point("settle.after-commit")
             await self._finished(lease)
         else:
             crash_point("park.after-commit")
             self._parked(lease, settle.state)
+        if self._settled and (waiting := self._settled.pop(lease.seq, None)) is not None:
+            waiting.set_result(None)
 
     async def _finished(self, lease: Lease) -> None:
         key = lease.message.key
@@ -190,12 +250,12 @@ class FlowQueue:
         self._schedule_pump()
 
     def _drop(self, key: str) -> None:
-        self._seqs.difference_update(follower.seq for follower in self._keys.pop(key))
+        self._forget(self._keys.pop(key))
 
     async def _follow(self, key: str) -> None:
         """The next message of a key that the scan has passed over while its predecessor was open."""
         following = await self._ask(lambda: self._journal.reads.next_of_key(self.flow, key))
-        if following is None or following.state != State.READY or following.seq in self._seqs:
+        if following is None or following.state != State.READY or following.seq in self._seqs or self._is_paused:
             return
         if following.seq <= self._scan_seq:
             self._push(following)
@@ -238,7 +298,7 @@ class FlowQueue:
         for lease in leases:
             if not is_put_back:
                 self._scan_seq = lease.seq
-            if lease.seq not in self._seqs:
+            if lease.seq not in self._seqs and not self._is_paused:
                 self._push(lease)
         if not is_put_back and len(leases) < room and len(self._seqs) >= self._open:
             self._is_direct = True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 
+import msgspec
+
 from accord.flow.commands import ErrorPolicy
 from accord.flow.running import StepRejected
 from accord.journal.operations import DeadLetter, State
@@ -12,6 +14,38 @@ from accord.sdk.http import decode_json, encode_json
 
 REASON_LENGTH_MAX = 1000
 PROBLEMS_KEPT_MAX = 100
+HELD_BY_OPERATOR = "~operator"  # no name of a system begins so
+CANCEL_PATH = (
+    "~cancel"  # the journaled wish to cancel a message and to undo what it did; survives a crash in the middle of it
+)
+
+
+CANCELLED_CODE = "flow.cancelled"
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """An operator's word to a message: ``kind`` is pause or cancel."""
+
+    kind: str
+    reason: str = ""
+    undo: bool = False
+
+
+class Cancelled(Exception):
+    """The message is to end; ``undo``: after taking back what it did."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.stop = stop
+
+
+def paused(reason: str) -> str:
+    """What a paused message shows as its reason."""
+    return f"paused: {reason}" if reason else "paused"
+
+
+def cancelled(reason: str) -> str:
+    """What a cancelled message keeps as its reason."""
+    return f"cancelled: {reason}" if reason else "cancelled"
 
 
 class Parked(Exception):

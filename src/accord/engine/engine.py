@@ -20,9 +20,11 @@ from accord.engine.clock import Clock, SystemClock
 from accord.engine.control import Control, ControlApi
 from accord.engine.delivery import Delivery, Port
 from accord.engine.dispatch import FlowQueue
+from accord.engine.ends import Stop
 from accord.engine.gate import Gate
 from accord.engine.http import PooledHttpClient
 from accord.engine.intake import Bounds, Callers, Ended, Intake
+from accord.engine.pauses import Pauses
 from accord.engine.release import Releaser
 from accord.engine.retention import Retention, prune_forever
 from accord.engine.run import Attempt
@@ -90,6 +92,7 @@ class Engine:
         }
         self._callers = Callers()
         self._queues: dict[str, FlowQueue] = {}
+        self._stops: dict[int, Stop] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._clients: list[PooledHttpClient] = []
         self._connections: dict[str, Connection] = {}
@@ -134,6 +137,8 @@ class Engine:
         for name in self.flows:
             self._queues[name] = FlowQueue(name, self.journal, self._attempt, lambda _state: releaser.parked())
         self.acceptor = Acceptor(self.flows, self._queues, self.journal, self.clock)
+        self.pauses = Pauses(self._queues, self._gates, self.journal, self.clock)
+        await self.pauses.load()
         self.control = Control(
             name=self.project.name,
             journal=self.journal,
@@ -144,6 +149,8 @@ class Engine:
             entities=self.entities,
             observer=self.observer,
             clock=self.clock,
+            pauses=self.pauses,
+            stops=self._stops,
         )
         return self.control
 
@@ -231,6 +238,8 @@ class Engine:
 
     def _run_tasks(self) -> None:
         self._spawn(self._releaser.run)
+        if self.journal.is_shared:
+            self._spawn(self.pauses.watch)
         self._spawn(functools.partial(prune_forever, self.journal, self.settings.retention, self.clock))
         files: dict[str, list[tuple[Flow, FilesTrigger]]] = {}
         for flow in self.flows.values():
@@ -306,7 +315,9 @@ class Engine:
 
     async def _attempt(self, lease: Lease) -> Settle:
         flow = self.flows[lease.message.flow]
-        attempt = Attempt(lease, flow, self.journal, self._delivery, self.clock, self.observer, self._callers.answer)
+        attempt = Attempt(
+            lease, flow, self.journal, self._delivery, self.clock, self.observer, self._callers.answer, self._stops
+        )
         settle = await attempt.run()
         if flow.has_respond and settle.state >= State.DONE:
             self._callers.answer(

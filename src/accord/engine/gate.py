@@ -65,6 +65,7 @@ class Gate:
     def __init__(self, system: str, limit: RateLimit, clock: Clock, observer: Observer) -> None:
         self.system = system
         self.breaker = Breaker(clock)
+        self.is_paused = False  # by an operator
         self._clock = clock
         self._observer = observer
         self._limit = limit
@@ -84,7 +85,12 @@ class Gate:
 
     def may_try(self) -> bool:
         """False: put the message on hold instead of trying."""
-        return self.breaker.can_probe() and self.pause_s() <= PAUSE_IN_MEMORY_S_MAX
+        return not self.is_paused and self.breaker.can_probe() and self.pause_s() <= PAUSE_IN_MEMORY_S_MAX
+
+    @property
+    def why_not(self) -> str:
+        """Why a message is put on hold."""
+        return f"{self.system} is paused" if self.is_paused else f"{self.system} is not available"
 
     def wait_s(self) -> float:
         """Seconds until held messages may be released; 0 when now."""
@@ -93,7 +99,7 @@ class Gate:
 
     def release_limit(self, limit: int) -> int:
         """How many held messages may be released now: one probe while the system is sick."""
-        if self.wait_s() > 0.0:
+        if self.is_paused or self.wait_s() > 0.0:
             return 0
         if self.breaker.is_closed:
             return limit
@@ -107,7 +113,7 @@ class Gate:
                 await self._sleep_pause()
             if self._limit.requests is not None:
                 await self._take_token(self._limit.requests * self._share)
-            if self.breaker.allow():
+            if not self.is_paused and self.breaker.allow():
                 return True
         except BaseException:
             self._slots.release()

@@ -13,6 +13,7 @@ from accord.journal.group import Journal
 from accord.journal.operations import Lease, ReleaseDue, ReleaseHeld
 from accord.observe.crash_points import crash_point
 
+KEPT = "~"  # begins what holds messages and is no system: an operator has to let them go
 TICK_S = 0.05  # how late a timer may be; two indexed reads per tick, and only while something waits
 
 
@@ -52,9 +53,10 @@ class Releaser:
         next_due = await self._journal.reads.next_due()
         if next_due is not None and next_due <= self._clock.now():
             await self._release_due()
-        for system in held:
+        systems = [name for name in held if not name.startswith(KEPT)]
+        for system in systems:
             await self._release_held(system)
-        return bool(held) or next_due is not None
+        return bool(systems) or next_due is not None
 
     async def _release_due(self) -> None:
         for queue in self._queues.values():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,7 +17,22 @@ import msgspec
 from accord.engine.clock import Clock
 from accord.engine.delivery import Delivery
 from accord.engine.dispatch import JOURNAL_RETRY_S
-from accord.engine.ends import REASON_LENGTH_MAX, GivenUp, Parked, backoff_s, dead_letter_of, decode_result, shown
+from accord.engine.ends import (
+    CANCEL_PATH,
+    CANCELLED_CODE,
+    HELD_BY_OPERATOR,
+    REASON_LENGTH_MAX,
+    Cancelled,
+    GivenUp,
+    Parked,
+    Stop,
+    backoff_s,
+    cancelled,
+    dead_letter_of,
+    decode_result,
+    paused,
+    shown,
+)
 from accord.engine.malformed import malformed_reason
 from accord.errors import JournalError
 from accord.flow.commands import (
@@ -51,6 +66,7 @@ T = TypeVar("T")
 RECONNECT_WAIT_S = 0.2  # before the breaker opens; spends no attempt
 ANSWERS_UNSAVED_MAX = 200  # results of a large split are journaled in parts of this size
 UNDONE = "undone/"  # + generation: everything of it was taken back
+NO_STOPS: Mapping[int, Stop] = {}
 GIVE_UP_PATH = "undo"  # the stored reason why a flow is being undone; survives a crash in the middle of undoing
 
 
@@ -66,6 +82,7 @@ class Attempt:
         clock: Clock,
         observer: Observer,
         respond: Callable[[str, Respond], None],
+        stops: Mapping[int, Stop] = NO_STOPS,
     ) -> None:
         self._lease = lease
         self._flow = flow
@@ -74,6 +91,7 @@ class Attempt:
         self._clock = clock
         self._observer = observer
         self._respond = respond
+        self._stops = stops
         self._generation = sum(path.startswith(UNDONE) for path in lease.results)
         self._prefix = f"~{self._generation}/" if self._generation else ""
         self._effects_of = lease.message.id + self._prefix
@@ -84,6 +102,7 @@ class Attempt:
         }
         self._in_doubt = set(lease.in_doubt)
         self._attempts = lease.attempts
+        self._is_undoing = False
         self._unsaved: list[StepResult] = []
         self._references: list[CrossReference] = []
 
@@ -91,6 +110,8 @@ class Attempt:
         message = self._lease.message
         try:
             dead = self._stored_give_up() or self._malformed()
+            if dead is None and (stop := self._stored_cancel()) is not None:
+                return await self._cancel(stop)
             if dead is None:
                 finished = await self._drive(self._flow.run(message))
                 return self._settle(State.DONE, reason=finished.stopped)
@@ -102,6 +123,8 @@ class Attempt:
             dead = dead_letter_of(end)
         except Parked as parked:
             return self._park(parked)
+        except Cancelled as end:
+            return await self._cancel(end.stop)
         except Exception as error:  # noqa: BLE001 (a defect in a step must become a dead letter, never a lost message)
             dead = self._defect(error)
         return await self._give_up(dead)
@@ -117,6 +140,8 @@ class Attempt:
             answer = await self._answer(command)
 
     async def _answer(self, command: Command) -> Answer:
+        if self._stops:
+            self._obey()
         match command:
             case Write() | Call():
                 return await self._effect(command)
@@ -178,7 +203,17 @@ class Attempt:
             raise next((stop for stop in stops if not isinstance(stop, Parked)), stops[0])
         return list(answers)
 
+    def _obey(self) -> None:
+        """Raises Parked or Cancelled when an operator said so. What is being undone already is undone to its end."""
+        stop = self._stops.get(self._lease.seq)
+        if stop is not None and stop.kind == "pause":
+            raise Parked(State.HELD, held_by=HELD_BY_OPERATOR, reason=paused(stop.reason))
+        if stop is not None and not self._is_undoing:
+            raise Cancelled(stop)
+
     async def _in_group(self, command: Command) -> Answer:
+        if self._stops:
+            self._obey()
         if not isinstance(command, Write | Call):
             return await self._answer(command)
         stored = self._results.get(command.path)
@@ -193,7 +228,7 @@ class Attempt:
         """One attempt. Raises Parked when it has to be tried again, GivenUp when it must not."""
         system = command.system if isinstance(command, Call) else command.entity.partition(".")[0]
         if not self._delivery.gate(system).may_try():
-            raise Parked(State.HELD, held_by=system, reason=f"{system} is not available")
+            raise Parked(State.HELD, held_by=system, reason=self._delivery.gate(system).why_not)
         in_doubt = command.path in self._in_doubt or self._lease.is_recovered
         outcome = await self._delivery.attempt(command, self._effects_of, self._flow.name, in_doubt)
         policy = command.policy or self._flow.policy
@@ -274,6 +309,7 @@ class Attempt:
 
     async def _undo(self, undo: Running, dead: DeadLetter) -> DeadLetter:
         """Runs the undo steps there are; what fails among them is told in the dead letter. Raises Parked."""
+        self._is_undoing = True
         try:
             command = next(undo)
         except StopIteration:
@@ -298,6 +334,21 @@ class Attempt:
         self._unsaved.append(StepResult(f"{UNDONE}{self._generation}", b"null"))
         return dead
 
+    async def _cancel(self, stop: Stop) -> Settle:
+        """Ends the message for an operator, after undoing what it did if that is asked for."""
+        reason = cancelled(stop.reason)
+        if self._in_doubt:
+            reason += f"; in doubt: {', '.join(sorted(self._in_doubt))}"
+        if not stop.undo:
+            return self._settle(State.DONE, reason=reason)
+        if CANCEL_PATH not in self._lease.results:
+            self._unsaved.append(StepResult(CANCEL_PATH, msgspec.json.encode(stop)))
+        return await self._give_up(DeadLetter(step="", code=CANCELLED_CODE, reason=reason))
+
+    def _stored_cancel(self) -> Stop | None:
+        stored = self._lease.results.get(CANCEL_PATH)
+        return msgspec.json.decode(stored, type=Stop) if stored is not None else None
+
     def _stored_give_up(self) -> DeadLetter | None:
         stored = self._results.get(GIVE_UP_PATH)
         return msgspec.json.decode(stored, type=DeadLetter) if stored is not None else None
@@ -307,7 +358,8 @@ class Attempt:
         return DeadLetter(step="start", code="connector.malformed", reason=reason) if reason else None
 
     async def _give_up(self, dead: DeadLetter) -> Settle:
-        """Undoes what was done, in reverse, as durable effects of its own; then the message is dead."""
+        """Undoes what was done, in reverse, as durable effects of its own; then the message is dead, or done if it was cancelled."""
+        why = dead.reason
         done = {
             path: one
             for path, raw in self._results.items()
@@ -318,6 +370,8 @@ class Attempt:
                 dead = await self._undo(self._flow.undo(self._lease.message, done), dead)
             except Parked as parked:
                 return self._park(parked)
+        if dead.code == CANCELLED_CODE and dead.reason == why:  # else its undo failed, and that needs a person
+            return self._settle(State.DONE, reason=why)
         self._observer.emit(
             MessageDead(
                 flow=self._flow.name,

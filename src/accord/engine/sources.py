@@ -27,6 +27,7 @@ from accord.sdk.http import decode_json, encode_json
 
 BACKLOG_MAX = 20_000  # open messages of a flow; reading pauses above it, so that the source holds the rest
 BACKLOG_WAIT_S = 0.2
+PAUSED_WAIT_S = 0.5  # how late a reader notices that its system may be asked again
 FAILED_WAIT_FIRST_S = 1.0
 FAILED_WAIT_LONGEST_S = 60.0
 LOOK_BACK = dt.timedelta(
@@ -66,6 +67,9 @@ class Reader:
 
     async def run(self) -> None:
         while True:
+            if self._port.gate.is_paused:
+                await self._clock.sleep(PAUSED_WAIT_S)
+                continue
             try:
                 await self.read_once()
                 self._failures = 0

@@ -53,6 +53,7 @@ class Journal:
         else:
             self.read = cast(Store, store)
             self.reads = InlineReads(self.read)
+        self.is_shared = bool(getattr(store, "is_shared", False))  # with other engines
         self._committing: asyncio.Task[None] | None = None
         self.commit_size_max = commit_size_max
         self.pending_max = pending_max

@@ -1,0 +1,172 @@
+"""An operator's word on single messages: pause, resume, cancel.
+
+A message on disk is moved in the journal. One that runs is told: it stops at its next command; the effect under way ends and is
+recorded first. A cancelled message is done, with the reason ``cancelled: …``; it never counts as dead, since there is nothing to
+mend. When what it did is to be undone, that happens like every undo, as durable effects: the wish is journaled with the message
+(``CANCEL_PATH``) and the message runs once more, backwards. In every case later messages of its key go on afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from accord.engine.dispatch import FlowQueue
+from accord.engine.ends import CANCEL_PATH, HELD_BY_OPERATOR, Stop, cancelled, paused
+from accord.errors import AccordError
+from accord.journal.group import Journal
+from accord.journal.operations import MessageRow, Move, State, StepResult
+
+ENDING_WAIT_S = 20.0  # for a running message's effect under way; less than the command line waits for an answer
+
+
+class SteeringError(AccordError):
+    """An operator's word on a message that cannot be carried out."""
+
+    code = "engine.message-state"
+
+
+class Steered(msgspec.Struct, frozen=True):
+    """What became of a message: ``state`` is paused, resumed or cancelled, or ``pausing`` and ``cancelling`` while an effect under way
+    or its undo has not ended."""
+
+    seq: int
+    state: str
+
+
+class _StillRunning(Exception):
+    """The message has been told, and its effect under way has not ended yet."""
+
+
+class _AtRest:
+    """A message that does not run, and cannot start, as it is in the journal."""
+
+    def __init__(self, journal: Journal, row: MessageRow) -> None:
+        self._journal = journal
+        self.row = row
+        self.is_ended = False
+
+    async def move(
+        self, state: State, *, held_by: str = "", reason: str = "", results: tuple[StepResult, ...] = ()
+    ) -> None:
+        move = Move(seq=self.row.seq, state=state, held_by=held_by, reason=reason, results=results)
+        if not await self._journal.submit(move):
+            raise SteeringError(f"Message {self.row.seq} has ended already.")
+        self.is_ended = state is State.DONE
+
+
+class Steering:
+    """``stops``: what running messages are to hear, by seq; attempts look there before every command."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        queues: Mapping[str, FlowQueue],
+        stops: dict[int, Stop],
+        find: Callable[[int], Awaitable[MessageRow | None]],
+    ) -> None:
+        self._journal = journal
+        self._queues = queues
+        self._stops = stops
+        self._find = find
+        self._busy: set[int] = set()
+
+    async def pause(self, seq: int, reason: str = "") -> Steered:
+        """Raises SteeringError when the message is settled."""
+        try:
+            async with self._at_rest(seq, Stop("pause", reason)) as at_rest:
+                _refuse_settled(at_rest.row)
+                if at_rest.row.held_by != HELD_BY_OPERATOR:
+                    await at_rest.move(State.HELD, held_by=HELD_BY_OPERATOR, reason=paused(reason))
+        except _StillRunning:
+            return Steered(seq, "pausing")
+        return Steered(seq, "paused")
+
+    async def resume(self, seq: int) -> Steered:
+        """Raises SteeringError when the message is not paused."""
+        async with self._at_rest(seq, None) as at_rest:
+            if at_rest.row.held_by != HELD_BY_OPERATOR:
+                raise SteeringError(
+                    f"Message {seq} is not paused.", mend="`accord messages --state held` shows those that are."
+                )
+            await at_rest.move(State.READY)
+        return Steered(seq, "resumed")
+
+    async def cancel(self, seq: int, reason: str = "", *, undo: bool = False) -> Steered:
+        """Raises SteeringError when the message is settled, or ends before it can be cancelled."""
+        stop = Stop("cancel", reason, undo)
+        try:
+            async with self._at_rest(seq, stop) as at_rest:
+                row = at_rest.row
+                if row.state is State.DONE and row.reason.startswith(cancelled("")):
+                    return Steered(seq, "cancelled")
+                _refuse_settled(row)
+                if undo and has_effects(row):
+                    wish = StepResult(CANCEL_PATH, msgspec.json.encode(stop))
+                    await at_rest.move(State.READY, results=(wish,))
+                    return Steered(seq, "cancelling")
+                await at_rest.move(State.DONE, reason=cancelled(reason))
+        except _StillRunning:
+            return Steered(seq, "cancelling")
+        return Steered(seq, "cancelled")
+
+    @asynccontextmanager
+    async def _at_rest(self, seq: int, stop: Stop | None) -> AsyncIterator[_AtRest]:
+        """Until the block's end the message does not run. One that runs is told ``stop`` first (None: it is refused)."""
+        if seq in self._busy:
+            raise SteeringError(f"Another command on message {seq} is under way.", mend="Try again.")
+        self._busy.add(seq)
+        try:
+            async with self._kept_back(seq, stop) as at_rest:
+                yield at_rest
+        finally:
+            self._busy.discard(seq)
+
+    @asynccontextmanager
+    async def _kept_back(self, seq: int, stop: Stop | None) -> AsyncIterator[_AtRest]:
+        row = await self._row(seq)
+        queue = self._queues.get(row.message.flow)
+        if queue is None:
+            yield _AtRest(self._journal, row)
+            return
+        while not queue.take_out(seq, row.message.key):
+            if stop is None:
+                raise SteeringError(f"Message {seq} is running.")
+            await self._tell(queue, seq, stop)
+        at_rest = None
+        try:
+            at_rest = _AtRest(self._journal, await self._row(seq))
+            yield at_rest
+        finally:
+            queue.put_back(seq, is_ended=at_rest is not None and at_rest.is_ended)
+
+    async def _tell(self, queue: FlowQueue, seq: int, stop: Stop) -> None:
+        """Returns when the running attempt has ended; raises _StillRunning when that takes too long, and then it still hears it."""
+        self._stops[seq] = stop
+        ended = asyncio.ensure_future(queue.wait_ended(seq))
+        ended.add_done_callback(lambda _: self._stops.pop(seq, None))
+        done, _ = await asyncio.wait([ended], timeout=ENDING_WAIT_S)
+        if not done:
+            raise _StillRunning
+
+    async def _row(self, seq: int) -> MessageRow:
+        row = await self._find(seq)
+        if row is None:
+            raise SteeringError(f"There is no message {seq}.", mend="`accord messages` shows them.")
+        return row
+
+
+def has_effects(row: MessageRow) -> bool:
+    """Whether something was recorded that an undo could take back."""
+    return any(path[:1] != "~" or "/" in path for path in row.results)
+
+
+def _refuse_settled(row: MessageRow) -> None:
+    if row.state is State.DEAD:
+        what = f"Message {row.seq} is a dead letter."
+        raise SteeringError(what, mend=f"`accord dead discard {row.seq} --reason …` ends it.")
+    if row.state is State.DONE:
+        raise SteeringError(f"Message {row.seq} has ended already.")
