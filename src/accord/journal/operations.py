@@ -146,6 +146,7 @@ class ReleaseDue(msgspec.Struct, frozen=True, tag=True):
     now: dt.datetime
     limit: int
     flow: str = ""
+    parts: int = -1  # of these alone, a bit for each (``journal.parts``); all of them
 
 
 class ReleaseHeld(msgspec.Struct, frozen=True, tag=True):
@@ -154,6 +155,7 @@ class ReleaseHeld(msgspec.Struct, frozen=True, tag=True):
     system: str
     limit: int
     flow: str = ""
+    parts: int = -1  # as for ReleaseDue
 
 
 class SaveCursors(msgspec.Struct, frozen=True, tag=True):

@@ -36,6 +36,8 @@ from accord.journal.operations import (
     State,
     settle_of,
 )
+from accord.journal.parts import ALL_PARTS, is_in
+from accord.journal.shared import part_of
 from accord.record import Cursor, Message
 
 _OPEN = (State.READY, State.WAITING, State.HELD)
@@ -121,9 +123,11 @@ class MemoryStore:
                 return self._discard(operation)
             case ReleaseDue():
                 waiting = [e for e in self._in_state(State.WAITING, operation.flow) if e.due and e.due <= operation.now]
+                waiting = [e for e in waiting if _is_of(e, operation.parts)]
                 return self._release(sorted(waiting, key=lambda e: (e.due, e.seq))[: operation.limit])
             case ReleaseHeld():
                 held = [e for e in self._in_state(State.HELD, operation.flow) if e.held_by == operation.system]
+                held = [e for e in held if _is_of(e, operation.parts)]
                 return self._release(held[: operation.limit])
             case SaveCursors():
                 return self._save(operation.cursors)
@@ -265,7 +269,11 @@ class MemoryStore:
     # reads
 
     def lease(self, flow: str, after_seq: int, limit: int) -> list[Lease]:
+        return self.lease_of(ALL_PARTS, flow, after_seq, limit)
+
+    def lease_of(self, parts: int, flow: str, after_seq: int, limit: int) -> list[Lease]:
         ready = [e for e in self._in_state(State.READY, flow) if e.seq > after_seq and e.message.flow == flow]
+        ready = [e for e in ready if _is_of(e, parts)]
         return [_lease(e) for e in ready if self._open_of(flow, e.message.key)[0].seq == e.seq][:limit]
 
     def next_of_key(self, flow: str, key: str) -> Lease | None:
@@ -280,13 +288,31 @@ class MemoryStore:
         return found
 
     def held(self) -> dict[str, int]:
+        return self.held_of(ALL_PARTS)
+
+    def held_of(self, parts: int) -> dict[str, int]:
         found: dict[str, int] = {}
-        for entry in self._in_state(State.HELD, ""):
+        for entry in [e for e in self._in_state(State.HELD, "") if _is_of(e, parts)]:
             found[entry.held_by] = found.get(entry.held_by, 0) + 1
         return found
 
     def next_due(self) -> dt.datetime | None:
-        return min((e.due for e in self._in_state(State.WAITING, "") if e.due), default=None)
+        return self.next_due_of(ALL_PARTS)
+
+    def next_due_of(self, parts: int) -> dt.datetime | None:
+        waiting = [e for e in self._in_state(State.WAITING, "") if _is_of(e, parts)]
+        return min((e.due for e in waiting if e.due), default=None)
+
+    def open_counts_of(self, parts: int) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for entry in self._tables.entries.values():
+            if entry.state in _OPEN and _is_of(entry, parts):
+                found[entry.message.flow] = found.get(entry.message.flow, 0) + 1
+        return found
+
+    def recover(self, parts: int) -> None:
+        for entry in [e for e in self._tables.entries.values() if e.state in _OPEN and _is_of(e, parts)]:
+            self._replace(entry, is_recovered=True)
 
     def cursor(self, name: str) -> bytes | None:
         return self._tables.cursors.get(name)
@@ -320,6 +346,10 @@ class MemoryStore:
     def size_bytes(self) -> int:
         """Bytes of all bodies: an estimate."""
         return sum(len(e.message.body) for e in self._tables.entries.values())
+
+
+def _is_of(e: _Entry, parts: int) -> bool:
+    return is_in(parts, part_of(e.message.flow, e.message.key))
 
 
 def _lease(e: _Entry) -> Lease:

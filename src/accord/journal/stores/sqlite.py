@@ -16,7 +16,7 @@ Invariants, checked by ``sqlite_verify.verify``:
 10. Dedupe marks live apart from messages, by digest, with a retention of their own.
 
 Recovery is SQLite's own; ``open`` then counts up fact ``opening`` and takes the largest ``seq`` there is as the border: an
-open message up to it, unless replayed since, is ``is_recovered``.
+open message up to it, unless replayed since, is ``is_recovered``. ``recover`` does the same for some parts while others go on.
 
 Files: the journal, ``-wal``, ``-shm`` and ``.lock`` beside it, all readable by their owner only (0600).
 """
@@ -33,6 +33,8 @@ from typing import Any
 
 from accord.errors import JournalError, JournalFull
 from accord.journal.operations import Operation
+from accord.journal.parts import is_in
+from accord.journal.shared import PARTS, part_of
 from accord.journal.stores.sqlite_checkpoint import Checkpointer
 from accord.journal.stores.sqlite_lock import FileLock
 from accord.journal.stores.sqlite_reads import SqliteReads
@@ -117,6 +119,7 @@ class SqliteStore(SqliteReads):
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         self._check_length(db)
         _sync_directory(self.path.parent)
+        db.create_function("part_of", 2, part_of, deterministic=True)
         db.execute("BEGIN IMMEDIATE")
         db.execute("UPDATE facts SET value = value + 1 WHERE name = 'opening'")
         facts = dict(db.execute("SELECT name, value FROM facts").fetchall())
@@ -201,12 +204,34 @@ class SqliteStore(SqliteReads):
             except sqlite3.Error as error:
                 raise self._translate(error, "rolled back") from error
 
+    def held_of(self, parts: int) -> dict[str, int]:
+        """From counts in memory, which begin with the first call."""
+        held: dict[str, int] = {}
+        for (system, part), count in self._writes.held_by_part(self.parked_by_part).items():
+            if is_in(parts, part):
+                held[system] = held.get(system, 0) + count
+        return held
+
+    def recover(self, parts: int) -> None:
+        """Raises JournalError as ``commit`` does."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("UPDATE facts SET value = value + 1 WHERE name = 'opening'")
+            (opening,) = self._db.execute("SELECT value FROM facts WHERE name = 'opening'").fetchone()
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise self._translate(error, "written") from error
+        self._writes.opening = opening
+        self._borders.update({part: (self._writes.last_seq, opening) for part in range(PARTS) if is_in(parts, part)})
+
     def reader(self) -> SqliteReads:
         """Reads over a read-only connection of their own, for use by one other thread; close it after use."""
         db = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
         )
-        return SqliteReads(db, self._opening, self._recovered_seq)
+        recovered_seq, opening = self._border
+        return SqliteReads(db, opening, recovered_seq)
 
     def close(self) -> None:
         """Checkpoints and gives the lock back. Closing twice is harmless."""

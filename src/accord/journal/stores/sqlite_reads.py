@@ -9,11 +9,19 @@ from typing import Any
 
 from accord.journal.encoding import decode_letter, decode_message, decode_paths, decode_results, from_us
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, State
+from accord.journal.shared import part_of
 
+IS_OF_PARTS = "(? >> part_of(m.flow, m.key)) & 1"  # of table m; the value is a mask
 _LEASE = "SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.in_doubt, m.replayed_in FROM messages m JOIN contents c USING (seq)"
 _LEASE_ELIGIBLE = f"{_LEASE} WHERE m.state = 0 AND m.is_head = 1 AND m.flow = ? AND m.seq > ? ORDER BY m.seq LIMIT ?"
+_LEASE_ELIGIBLE_OF = f"{_LEASE} WHERE m.state = 0 AND m.is_head = 1 AND m.flow = ? AND m.seq > ? AND {IS_OF_PARTS} ORDER BY m.seq LIMIT ?"
 _LEASE_OLDEST_OF_KEY = f"{_LEASE} WHERE m.state < 10 AND m.flow = ? AND m.key = ? ORDER BY m.seq LIMIT 1"
 _LEASE_ONE = f"{_LEASE} WHERE m.seq = ?"
+_NEXT_DUE_OF = (
+    f"SELECT due FROM messages m INDEXED BY messages_due WHERE m.state = 1 AND {IS_OF_PARTS} ORDER BY due LIMIT 1"  # noqa: S608 - from the line above
+)
+_OPEN_COUNTS_OF = f"""SELECT m.flow, count(*) FROM messages m INDEXED BY messages_open
+    WHERE m.state < 10 AND {IS_OF_PARTS} GROUP BY m.flow"""  # noqa: S608 - from the line above
 
 _ROW = (
     "SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.due, m.held_by, m.reason, m.settled_at, d.letter"
@@ -36,18 +44,23 @@ _STATE_CONDITIONS = {
 
 
 class SqliteReads:
-    """``opening`` numbers the times the journal was opened for writing; messages up to ``recovered_seq`` were there at the last."""
+    """``opening`` numbers the times messages were recovered, as all are when the journal is opened for writing; those up to
+    ``recovered_seq`` were there by then."""
 
     def __init__(self, db: sqlite3.Connection, opening: int, recovered_seq: int) -> None:
         self._db = db
-        self._opening = opening
-        self._recovered_seq = recovered_seq
+        self._border = (recovered_seq, opening)
+        self._borders: dict[int, tuple[int, int]] = {}  # of parts whose messages were recovered since
 
     def close(self) -> None:
         self._db.close()
 
     def lease(self, flow: str, after_seq: int, limit: int) -> list[Lease]:
         return [self._to_lease(row) for row in self._db.execute(_LEASE_ELIGIBLE, (flow, after_seq, limit)).fetchall()]
+
+    def lease_of(self, parts: int, flow: str, after_seq: int, limit: int) -> list[Lease]:
+        rows = self._db.execute(_LEASE_ELIGIBLE_OF, (flow, after_seq, parts, limit)).fetchall()
+        return [self._to_lease(row) for row in rows]
 
     def next_of_key(self, flow: str, key: str) -> Lease | None:
         row = self._db.execute(_LEASE_OLDEST_OF_KEY, (flow, key)).fetchone()
@@ -68,6 +81,23 @@ class SqliteReads:
             "SELECT due FROM messages INDEXED BY messages_due WHERE state = 1 ORDER BY due LIMIT 1"
         ).fetchone()
         return None if row is None else from_us(row[0])
+
+    def next_due_of(self, parts: int) -> dt.datetime | None:
+        row = self._db.execute(_NEXT_DUE_OF, (parts,)).fetchone()
+        return None if row is None else from_us(row[0])
+
+    def open_counts_of(self, parts: int) -> dict[str, int]:
+        """Reads the index of open messages from end to end."""
+        rows = self._db.execute(_OPEN_COUNTS_OF, (parts,))
+        return dict(rows.fetchall())
+
+    def parked_by_part(self) -> dict[tuple[str, int], int]:
+        """(system, part) → messages it holds."""
+        rows = self._db.execute(
+            "SELECT m.held_by, part_of(m.flow, m.key) AS part, count(*) FROM messages m INDEXED BY messages_held"
+            " WHERE m.state = 2 GROUP BY m.held_by, part"
+        )
+        return {(system, part): count for system, part, count in rows.fetchall()}
 
     def cursor(self, name: str) -> bytes | None:
         row = self._db.execute("SELECT position FROM cursors WHERE name = ?", (name,)).fetchone()
@@ -121,15 +151,19 @@ class SqliteReads:
         return tuple(self._to_lease(self._db.execute(_LEASE_ONE, (seq,)).fetchone()) for seq in seqs)
 
     def _to_lease(self, row: tuple[Any, ...]) -> Lease:
-        seq, message, state, attempts, parts, in_doubt, replayed_in = row
+        seq, content, state, attempts, parts, in_doubt, replayed_in = row
+        message = decode_message(content)
+        border_seq, opening = self._border
+        if self._borders:
+            border_seq, opening = self._borders.get(part_of(message.flow, message.key), self._border)
         return Lease(
             seq=seq,
-            message=decode_message(message),
+            message=message,
             state=State(state),
             attempts=attempts,
             results=self._results(seq) if parts else {},
             in_doubt=decode_paths(in_doubt) if in_doubt else frozenset(),
-            is_recovered=seq <= self._recovered_seq and replayed_in != self._opening,
+            is_recovered=seq <= border_seq and (replayed_in is None or replayed_in < opening),
         )
 
     def _to_row(self, row: tuple[Any, ...]) -> MessageRow:

@@ -35,6 +35,9 @@ from accord.journal.operations import (
     State,
     settle_of,
 )
+from accord.journal.parts import ALL_PARTS
+from accord.journal.shared import part_of
+from accord.journal.stores.sqlite_reads import IS_OF_PARTS
 from accord.journal.stores.sqlite_schema import PAGE_SIZE_BYTES
 from accord.record import Cursor, Message
 
@@ -53,7 +56,7 @@ _INSERT_CONTENT = "INSERT INTO contents (seq, message) VALUES (?, ?)"
 _INSERT_RESULTS = "INSERT INTO results (seq, part, value) VALUES (?, ?, ?)"
 _SELECT_STATE = "SELECT state, flow, key, is_head, parts, held_by FROM messages WHERE seq = ?"
 _SELECT_TO_SETTLE = """SELECT state, flow, parts, held_by, is_head, (SELECT n.seq FROM messages n
-    WHERE n.state < 10 AND n.flow = m.flow AND n.key = m.key AND n.seq > m.seq ORDER BY n.seq LIMIT 1)
+    WHERE n.state < 10 AND n.flow = m.flow AND n.key = m.key AND n.seq > m.seq ORDER BY n.seq LIMIT 1), key
     FROM messages m WHERE seq = ?"""
 _SETTLE = """UPDATE messages SET state = ?, is_head = ?, attempts = ?, parts = ?, due = ?, held_by = ?, reason = ?,
     in_doubt = ?, settled_at = ? WHERE seq = ?"""
@@ -65,6 +68,10 @@ _SAVE_CURSOR = (
 )
 _SAVE_REFERENCE = """INSERT INTO cross_references (entity, key, other, other_key) VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET other_key = excluded.other_key"""
+_SELECT_TO_RELEASE = "SELECT seq, flow, held_by, key FROM messages m"
+_IS_RELEASED = f"? IN ('', flow) AND (? = {ALL_PARTS} OR {IS_OF_PARTS})"
+_SELECT_DUE = f"{_SELECT_TO_RELEASE} INDEXED BY messages_due WHERE state = 1 AND due <= ? AND {_IS_RELEASED} ORDER BY due, seq LIMIT ?"
+_SELECT_HELD = f"{_SELECT_TO_RELEASE} INDEXED BY messages_held WHERE state = 2 AND held_by = ? AND {_IS_RELEASED} ORDER BY seq LIMIT ?"
 _COUNT = """INSERT INTO counters (flow, state, held_by, n) VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET n = n + excluded.n"""
 
@@ -85,7 +92,7 @@ class Writes:
         self._execute = db.cursor().execute  # one cursor: making one per statement costs as much as a small read
         self._next_seq = next_seq
         self._committed_next_seq = next_seq
-        self._opening = opening
+        self.opening = opening
         self._now = now
         self._leases = leases
         self._contents: list[tuple[int, bytes]] = []
@@ -93,6 +100,8 @@ class Writes:
         self._references: list[tuple[str, str, str, str]] = []
         self._cursors: dict[str, bytes] = {}
         self._counts: defaultdict[tuple[str, int, str], int] = defaultdict(int)
+        self._held: dict[tuple[str, int], int] | None = None  # by system and part, once somebody asked
+        self._held_changes: list[tuple[str, int, int]] = []
         self._now_us = 0
         self.pages_to_free = 0  # by the store after the commit, so that the file shrinks; bounded as the prune was
         self._handlers: dict[type, Callable[[Any], Any]] = {
@@ -117,6 +126,7 @@ class Writes:
         self._references.clear()
         self._cursors.clear()
         self._counts.clear()
+        self._held_changes.clear()
         self.pages_to_free = 0
         self._now_us = to_us(self._now())
 
@@ -135,6 +145,22 @@ class Writes:
 
     def committed(self) -> None:
         self._committed_next_seq = self._next_seq
+        if self._held is not None:
+            for system, part, change in self._held_changes:
+                count = self._held.pop((system, part), 0) + change
+                if count:
+                    self._held[system, part] = count
+
+    @property
+    def last_seq(self) -> int:
+        """The last sequence number given and committed."""
+        return self._committed_next_seq - 1
+
+    def held_by_part(self, count: Callable[[], dict[tuple[str, int], int]]) -> dict[tuple[str, int], int]:
+        """(system, part) → messages it holds, followed from commit to commit since ``count`` counted them for the first call."""
+        if self._held is None:
+            self._held = count()
+        return self._held
 
     def _flush(self) -> None:
         if self._contents:
@@ -180,7 +206,7 @@ class Writes:
         row = self._execute(_SELECT_TO_SETTLE, (seq,)).fetchone()
         if row is None or row[0] >= _DONE:
             return False
-        old_state, flow, parts, old_held_by, is_head, next_seq = row
+        old_state, flow, parts, old_held_by, is_head, next_seq, key = row
         state = int(operation.state)
         if operation.results:
             parts += 1
@@ -210,11 +236,21 @@ class Writes:
         if state != old_state or held_by != old_held_by:
             self._counts[flow, old_state, old_held_by] -= 1
             self._counts[flow, state, held_by] += 1
+            if self._held is not None:
+                self._count_held(flow, key, old_held_by, held_by)
         if operation.references:
             self._refer(operation.references)
         if operation.cursors:
             self._save(operation.cursors)
         return True
+
+    def _count_held(self, flow: str, key: str, old_system: str, system: str) -> None:
+        """A message is held by ``system`` now, and was by ``old_system`` ('': by none)."""
+        part = part_of(flow, key)
+        if old_system:
+            self._held_changes.append((old_system, part, -1))
+        if system:
+            self._held_changes.append((system, part, 1))
 
     def _bury(self, seq: int, flow: str, operation: Settle) -> None:
         letter = operation.dead or DeadLetter(step="", code="journal.no-letter", reason=operation.reason)
@@ -251,7 +287,7 @@ class Writes:
         self._execute(
             "UPDATE messages SET state = 0, attempts = 0, parts = ?, reason = '', settled_at = NULL, replayed_in = ?"
             " WHERE seq = ?",
-            (parts, self._opening, seq),
+            (parts, self.opening, seq),
         )
         self._execute(_PROMOTE, (flow, key))
         self._counts[flow, _DEAD, ""] -= 1
@@ -271,30 +307,24 @@ class Writes:
         return True
 
     def _release_due(self, operation: ReleaseDue) -> tuple[Lease, ...]:
-        rows = self._execute(
-            "SELECT seq, flow, held_by FROM messages INDEXED BY messages_due WHERE state = 1 AND due <= ?1 AND (?2 = '' OR flow = ?2)"
-            " ORDER BY due, seq LIMIT ?3",
-            (to_us(operation.now), operation.flow, operation.limit),
-        ).fetchall()
-        return self._release(rows, _WAITING)
+        values = (to_us(operation.now), operation.flow, operation.parts, operation.parts, operation.limit)
+        return self._release(self._execute(_SELECT_DUE, values).fetchall(), _WAITING)
 
     def _release_held(self, operation: ReleaseHeld) -> tuple[Lease, ...]:
-        rows = self._execute(
-            "SELECT seq, flow, held_by FROM messages INDEXED BY messages_held WHERE state = 2 AND held_by = ?1 AND (?2 = '' OR flow = ?2)"
-            " ORDER BY seq LIMIT ?3",
-            (operation.system, operation.flow, operation.limit),
-        ).fetchall()
-        return self._release(rows, _HELD)
+        values = (operation.system, operation.flow, operation.parts, operation.parts, operation.limit)
+        return self._release(self._execute(_SELECT_HELD, values).fetchall(), _HELD)
 
-    def _release(self, rows: list[tuple[int, str, str]], state: int) -> tuple[Lease, ...]:
+    def _release(self, rows: list[tuple[int, str, str, str]], state: int) -> tuple[Lease, ...]:
         self._flush()
-        seqs = sorted(seq for seq, _, _ in rows)
+        seqs = sorted(seq for seq, *_ in rows)
         self._db.executemany(
             "UPDATE messages SET state = 0, due = NULL, held_by = '' WHERE seq = ?", [(seq,) for seq in seqs]
         )
-        for _, flow, held_by in rows:
+        for _, flow, held_by, key in rows:
             self._counts[flow, state, held_by] -= 1
             self._counts[flow, _READY, ""] += 1
+            if self._held is not None:
+                self._count_held(flow, key, held_by, "")
         return self._leases(seqs)
 
     def _save_cursors(self, operation: SaveCursors) -> None:
