@@ -27,10 +27,8 @@ class Breaker:
         self._open_until: float | None = None
         self._is_probing = False
         self.reason = ""
-
-    @property
-    def is_closed(self) -> bool:
-        return self._open_until is None
+        self.is_closed = True
+        self.is_troubled = False  # a failure is remembered: a success would change something
 
     def allow(self) -> bool:
         """True when a call may go now; while open, exactly one call at a time is let through as a probe."""
@@ -57,12 +55,15 @@ class Breaker:
         self._is_probing = False
         self._open_for_s = OPEN_FIRST_S
         self.reason = ""
+        self.is_closed = True
+        self.is_troubled = False
         return was_open
 
     def failure(self, reason: str, after_s: float | None = None, *, is_hard: bool = True) -> bool:
         """A call failed. ``after_s``: the system asked not to be tried sooner. Returns True when this opened the breaker."""
         self._weight += 1.0 if is_hard else SOFT_WEIGHT
         self.reason = reason
+        self.is_troubled = True
         if self._open_until is not None:
             if self._is_probing:
                 self._is_probing = False
@@ -72,6 +73,7 @@ class Breaker:
         if self._weight < WEIGHT_TO_OPEN - 1e-9 and not after_s:
             return False
         self._open_until = self._clock.monotonic() + max(self._open_for_s, after_s or 0.0)
+        self.is_closed = False
         return True
 
     def unknown(self) -> None:

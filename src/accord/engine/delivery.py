@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
 import msgspec
 
+from accord.engine.fair import FairQueue, Lane
 from accord.engine.gate import Gate
 from accord.errors import AccordError
 from accord.flow.commands import Call, Fetch, Write, effect_id
@@ -48,22 +48,22 @@ class Delivery:
         """By full name."""
         return self._ports[name.partition(".")[0]].entities[name]
 
-    async def attempt(self, command: Write | Call | Fetch, message_id: str, flow: str, in_doubt: bool) -> One:
+    async def attempt(self, command: Write | Call | Fetch, message_id: str, lane: Lane, in_doubt: bool) -> One:
         """Never raises for what a system did: an exception of a connector is a defect, logged, and Retry(in_doubt)."""
         try:
             if isinstance(command, Write):
                 item = WriteItem(effect_id(message_id, command.path), command.record, in_doubt)
-                return await self._write(command, item)
+                return await self._write(command, item, lane)
             if isinstance(command, Call):
                 call = CallItem(effect_id(message_id, command.path), command.arguments, in_doubt)
                 port = self._ports[command.system]
-                return single(await self.through(port, lambda: port.connection.call(command.operation, call)))
+                return single(await self.through(port, lane, lambda: port.connection.call(command.operation, call)))
             port = self._ports[command.entity.partition(".")[0]]
             entity = port.entities[command.entity]
-            return single(await self.through(port, lambda: port.connection.get(entity, command.key)))
+            return single(await self.through(port, lane, lambda: port.connection.get(entity, command.key)))
         except Exception as error:  # noqa: BLE001 (a connector's defect must not stop the engine; it is logged as one)
             shown = str(error) if isinstance(error, AccordError) else f"{type(error).__name__}: {error}"
-            self._observer.emit(FlowDefect(flow=flow, message=message_id, step=command.path, error=shown[:500]))
+            self._observer.emit(FlowDefect(flow=lane.name, message=message_id, step=command.path, error=shown[:500]))
             return Retry(f"the connector failed unexpectedly: {type(error).__name__}", in_doubt=True)
 
     def cancel(self) -> None:
@@ -71,7 +71,7 @@ class Delivery:
         for group in self._groups.values():
             group.cancel()
 
-    async def _write(self, command: Write, item: WriteItem) -> One:
+    async def _write(self, command: Write, item: WriteItem, lane: Lane) -> One:
         port = self._ports[command.entity.partition(".")[0]]
         entity = port.entities[command.entity]
         items_max = port.items_max.get(command.entity, 1)
@@ -80,13 +80,18 @@ class Delivery:
             if group is None:
                 group = _Group(self, port, entity, command.mode, items_max)
                 self._groups[(command.entity, command.mode)] = group
-            return await group.add(item)
-        return single(await self.through(port, lambda: port.connection.write(entity, command.mode, (item,))))
+            return await group.add(item, lane)
+        return single(await self.through(port, lane, lambda: port.connection.write(entity, command.mode, (item,))))
 
-    async def through(self, port: Port, send: Callable[[], Awaitable[Outcome]]) -> Outcome:
-        """Runs ``send`` once inside the port's gate; SICK without running it when the system may not be tried now."""
-        if not await port.gate.enter():
+    async def through(
+        self, port: Port, lane: Lane, send: Callable[[], Awaitable[Outcome]], *, is_typical: bool = True
+    ) -> Outcome:
+        """Runs ``send`` once inside the port's gate; SICK without running it when the system may not be tried now.
+        ``is_typical``: its latency compares with that of other requests."""
+        gate = port.gate
+        if not gate.enter_now() and not await gate.enter(lane):
             return SICK
+        began_s = gate.now_s() if is_typical else None
         outcome: Outcome | None = None
         try:
             crash_point("send.before")
@@ -97,14 +102,14 @@ class Delivery:
             outcome = Retry("the connector failed unexpectedly", in_doubt=True)
             raise
         finally:
-            port.gate.leave(outcome)
+            gate.leave(outcome, began_s)
         return outcome
 
 
 class _Group:
     """Items that wait while earlier ones are being written leave together: the busier the system, the larger the group.
 
-    One write at a time per entity and mode, so items of one key keep their order.
+    One write at a time per entity and mode, and each lane in its order, so items of one key keep theirs.
     """
 
     def __init__(self, delivery: Delivery, port: Port, entity: Entity, mode: WriteMode, items_max: int) -> None:
@@ -113,12 +118,12 @@ class _Group:
         self._entity = entity
         self._mode = mode
         self._items_max = items_max
-        self._waiting: deque[tuple[WriteItem, asyncio.Future[One]]] = deque()
+        self._waiting: FairQueue[tuple[WriteItem, asyncio.Future[One]]] = FairQueue()
         self._task: asyncio.Task[None] | None = None
 
-    async def add(self, item: WriteItem) -> One:
+    async def add(self, item: WriteItem, lane: Lane) -> One:
         future: asyncio.Future[One] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        self._waiting.push(lane, (item, future))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         return await future
@@ -129,11 +134,12 @@ class _Group:
 
     async def _run(self) -> None:
         while self._waiting:
-            taken = [self._waiting.popleft() for _ in range(min(self._items_max, len(self._waiting)))]
+            lane, _ = self._waiting.peek()
+            taken = [self._waiting.pop() for _ in range(min(self._items_max, len(self._waiting)))]
             items = tuple(item for item, _ in taken)
             try:
                 send = functools.partial(self._port.connection.write, self._entity, self._mode, items)
-                outcome = await self._delivery.through(self._port, send)
+                outcome = await self._delivery.through(self._port, lane, send, is_typical=False)
                 ones = spread(outcome, len(items))
             except Exception as error:  # noqa: BLE001 (handed to every waiter, which reports it)
                 for _, future in taken:

@@ -1,84 +1,83 @@
-"""The gate before one system: breaker, pause (Retry-After), rate (token bucket) and concurrency, for all flows together."""
+"""The gate before one system: breaker, pause (Retry-After), rate (token bucket) and concurrency, for all flows together.
+
+Who finds everything free enters without waiting (``enter_now``). Who does not waits in one fair queue, by weight of its lane
+(``fair``), until a place is free and rate and pause let it. How many places there are the limiter finds out (``limiter``).
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import deque
+import datetime as dt
+
+import msgspec
 
 from accord.engine.breaker import Breaker
 from accord.engine.clock import Clock
+from accord.engine.fair import FairQueue, Lane
+from accord.engine.limiter import FixedLimit, GradientLimit, Limiter
 from accord.observe import Observer
-from accord.observe.events import SystemSick, SystemThrottled, SystemWell
+from accord.observe.events import SystemConcurrency, SystemSick, SystemThrottled, SystemWell
 from accord.record import Done, Outcome, Partial, Reconnect, Retry
 from accord.sdk.connector import RateLimit
 
 PAUSE_IN_MEMORY_S_MAX = 1.0  # longer waits are held in the journal, where they cost no memory
 ROUNDING = 1e-6  # tokens
-SLEEP_S_MIN = 0.001  # shorter ones may not move a clock of large numbers at all
 SHARE_MIN = 1 / 64  # of a declared rate: what an engine may use that owns next to nothing
+SLEEP_S_MIN = 0.001  # shorter ones may not move a clock of large numbers at all
+ANY_LANE = Lane("")
 
 
-class Slots:
-    """A semaphore whose size may change while it is in use; who waits is served in turn."""
+class GateView(msgspec.Struct, frozen=True, kw_only=True):
+    """A gate as an operator sees it; times in seconds. ``throttled_since``: when the present pause was asked for."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._taken = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    async def acquire(self) -> None:
-        if self._taken < self._size and not self._waiting:
-            self._taken += 1
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        try:
-            await future  # whoever wakes it has taken the slot for it
-        except BaseException:
-            if not future.cancelled():
-                self.release()
-            with contextlib.suppress(ValueError):
-                self._waiting.remove(future)
-            raise
-
-    def release(self) -> None:
-        self._taken -= 1
-        self._wake()
-
-    def resize(self, size: int) -> None:
-        """What is taken beyond a smaller size stays so until it is released."""
-        self._size = size
-        self._wake()
-
-    def _wake(self) -> None:
-        while self._waiting and self._taken < self._size:
-            future = self._waiting.popleft()
-            if not future.done():
-                self._taken += 1
-                future.set_result(None)
+    concurrency_limit: int
+    concurrency_max: int
+    in_flight: int
+    waiting: int
+    pause_s: float
+    throttled_since: dt.datetime | None
 
 
 class Gate:
-    """``is_open`` tells whether a message should try at all; ``enter`` waits for rate and concurrency; ``leave`` learns."""
+    """``may_try`` tells whether a message should try at all; ``enter_now`` or ``enter`` before the call, ``leave`` after it."""
 
     def __init__(self, system: str, limit: RateLimit, clock: Clock, observer: Observer) -> None:
         self.system = system
         self.breaker = Breaker(clock)
-        self.is_paused = False  # by an operator
+        self._is_paused = False
+        self.limiter: Limiter = (GradientLimit if limit.adaptive else FixedLimit)(limit.concurrent)
         self._clock = clock
+        self.now_s = clock.monotonic
         self._observer = observer
         self._limit = limit
-        self._slots = Slots(limit.concurrent)
         self._share = 1.0
+        self._in_flight = 0
+        self._waiting: FairQueue[asyncio.Future[bool]] = FairQueue()
+        self._queued = self._waiting.waiting
+        self._timer: asyncio.Task[None] | None = None
+        self._is_guarded = limit.requests is not None  # something besides breaker and concurrency must be asked
         self._paused_until = 0.0
+        self._throttled_since: dt.datetime | None = None
         self._tokens = float(limit.requests or 0)
         self._filled_at = clock.monotonic()
+        self._told_limit = limit.concurrent
 
     def set_share(self, fraction: float) -> None:
         """This engine may use so much (0 to 1) of the declared rate and concurrency, the others the rest; one request at least."""
         self._share = max(SHARE_MIN, fraction)
-        self._slots.resize(max(1, int(self._limit.concurrent * fraction)))
+        self.limiter.set_max(max(1, int(self._limit.concurrent * fraction)))
+        self._admit()
+
+    @property
+    def is_paused(self) -> bool:
+        """By an operator."""
+        return self._is_paused
+
+    @is_paused.setter
+    def is_paused(self, value: bool) -> None:
+        self._is_paused = value
+        self._is_guarded = True
+        self._admit()
 
     def pause_s(self) -> float:
         return max(0.0, self._paused_until - self._clock.monotonic())
@@ -105,65 +104,135 @@ class Gate:
             return limit
         return 1 if self.breaker.can_probe() else 0
 
-    async def enter(self) -> bool:
-        """Waits for a slot and a token. False (and nothing is held) when the system fell sick meanwhile; else call ``leave``."""
-        await self._slots.acquire()
-        try:
-            if self._paused_until:
-                await self._sleep_pause()
-            if self._limit.requests is not None:
-                await self._take_token(self._limit.requests * self._share)
-            if not self.is_paused and self.breaker.allow():
-                return True
-        except BaseException:
-            self._slots.release()
-            raise
-        self._slots.release()
+    def view(self) -> GateView:
+        pause_s = self.pause_s()
+        return GateView(
+            concurrency_limit=self.limiter.limit,
+            concurrency_max=self._limit.concurrent,
+            in_flight=self._in_flight,
+            waiting=len(self._waiting),
+            pause_s=round(pause_s, 3),
+            throttled_since=self._throttled_since if pause_s else None,
+        )
+
+    def enter_now(self) -> bool:
+        """True when the call may go at once: then call ``leave``. False: ``enter`` tells whether and when."""
+        in_flight = self._in_flight
+        if in_flight < self.limiter.limit and self.breaker.is_closed and not self._is_guarded and not self._queued:
+            self._in_flight = in_flight + 1
+            return True
         return False
 
-    def leave(self, outcome: Outcome | None) -> None:
-        """``outcome`` None: the call was cancelled."""
-        self._slots.release()
+    async def enter(self, lane: Lane = ANY_LANE) -> bool:
+        """Waits for its turn. False (and nothing is held) when the system may not be tried now; else call ``leave``."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.push(lane, future)
+        self._admit()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.result():
+                self.leave(None)
+            raise
+
+    def leave(self, outcome: Outcome | None, began_s: float | None = None) -> None:
+        """``outcome`` None: the call was cancelled. ``began_s``: when it went, if its latency tells something about the system."""
+        limiter = self.limiter
+        limit = limiter.limit
+        in_flight = self._in_flight
+        self._in_flight = in_flight - 1
+        if type(outcome) is not Done or self.breaker.is_troubled:
+            self._learn(outcome, began_s)
+        elif began_s is not None:
+            limiter.answered(began_s, self.now_s(), in_flight)
+        if limiter.limit != limit:
+            self._tell_limit()
+        if self._queued:
+            self._admit()
+
+    def _learn(self, outcome: Outcome | None, began_s: float | None) -> None:
+        if isinstance(outcome, Partial):
+            outcome = worst(outcome)
         if outcome is None:
             self.breaker.unknown()
-        elif isinstance(outcome, Partial):
-            self._learn(worst(outcome))
-        else:
-            self._learn(outcome)
+        elif isinstance(outcome, Reconnect | Retry):
+            self._learn_failure(outcome, began_s)
+        elif self.breaker.success():
+            self.limiter.restart()
+            self._observer.emit(SystemWell(system=self.system))
 
-    def _learn(self, outcome: Outcome) -> None:
+    def _learn_failure(self, outcome: Reconnect | Retry, began_s: float | None) -> None:
+        is_hard = isinstance(outcome, Reconnect)
         if isinstance(outcome, Retry) and outcome.throttled:
             self._pause(outcome.after_s if outcome.after_s is not None else 1.0)
             self.breaker.unknown()
-        elif isinstance(outcome, Reconnect | Retry):
-            is_hard = isinstance(outcome, Reconnect)
-            if self.breaker.failure(outcome.reason, outcome.after_s if is_hard else None, is_hard=is_hard):
-                self._observer.emit(
-                    SystemSick(system=self.system, reason=outcome.reason, retry_in_s=self.breaker.wait_s())
-                )
-        elif self.breaker.success():
-            self._observer.emit(SystemWell(system=self.system))
+        elif self.breaker.failure(outcome.reason, outcome.after_s if is_hard else None, is_hard=is_hard):
+            self._observer.emit(SystemSick(system=self.system, reason=outcome.reason, retry_in_s=self.breaker.wait_s()))
+        if isinstance(outcome, Reconnect) or outcome.throttled or outcome.timed_out:
+            now_s = self._clock.monotonic()
+            self.limiter.overloaded(now_s if began_s is None else began_s, now_s)
+
+    def _tell_limit(self) -> None:
+        limit = self.limiter.limit
+        if self.limiter.is_starting or self._told_limit < limit * 2 <= self._told_limit * 4:
+            return
+        self._observer.emit(SystemConcurrency(system=self.system, limit=limit, was=self._told_limit))
+        self._told_limit = limit
 
     def _pause(self, for_s: float) -> None:
         until = self._clock.monotonic() + for_s
         if until > self._paused_until:
+            if not self.pause_s():
+                self._throttled_since = self._clock.now()
             self._paused_until = until
+            self._is_guarded = True
             self._observer.emit(SystemThrottled(system=self.system, for_s=for_s))
 
-    async def _sleep_pause(self) -> None:
-        while (pause_s := self.pause_s()) > 0.0:
-            await self._clock.sleep(pause_s)
+    def _admit(self) -> None:
+        """Lets in who may come in now, and tells those who must not wait that they must not."""
+        while self._queued and self._in_flight < self.limiter.limit:
+            _, future = self._waiting.peek()
+            if not future.done() and self._is_guarded and self.breaker.can_probe():
+                pause_s = self.pause_s()
+                if self._is_paused or pause_s > PAUSE_IN_MEMORY_S_MAX:
+                    self._waiting.pop().set_result(False)
+                    continue
+                wait_s = pause_s or self._token_wait_s()
+                if wait_s > 0.0:
+                    self._admit_in(wait_s)
+                    return
+            self._waiting.pop()
+            if future.done():
+                continue  # cancelled while it waited
+            is_let_in = self.breaker.allow()
+            if is_let_in:
+                self._in_flight += 1
+                self._take_token()
+            future.set_result(is_let_in)
 
-    async def _take_token(self, requests: float) -> None:
-        rate = requests / self._limit.per_s
-        while True:
-            now = self._clock.monotonic()
-            self._tokens = min(max(1.0, requests), self._tokens + (now - self._filled_at) * rate)
-            self._filled_at = now
-            if self._tokens >= 1.0 - ROUNDING:
-                self._tokens -= 1.0
-                return
-            await self._clock.sleep(max(SLEEP_S_MIN, (1.0 - self._tokens) / rate))
+    def _admit_in(self, wait_s: float) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().create_task(self._admit_after(wait_s))
+
+    async def _admit_after(self, wait_s: float) -> None:
+        await self._clock.sleep(max(SLEEP_S_MIN, wait_s))
+        self._timer = None
+        self._admit()
+
+    def _token_wait_s(self) -> float:
+        """Seconds until the declared rate lets another request go."""
+        if self._limit.requests is None:
+            self._is_guarded = False  # the pause, the only other guard, is over: else this was not asked
+            return 0.0
+        burst = max(1.0, self._limit.requests * self._share)
+        rate = self._limit.requests * self._share / self._limit.per_s
+        now = self._clock.monotonic()
+        self._tokens = min(burst, self._tokens + (now - self._filled_at) * rate)
+        self._filled_at = now
+        return 0.0 if self._tokens >= 1.0 - ROUNDING else (1.0 - self._tokens) / rate
+
+    def _take_token(self) -> None:
+        self._tokens -= 1.0
 
 
 def worst(outcome: Partial) -> Outcome:

@@ -33,6 +33,7 @@ from accord.engine.ends import (
     paused,
     shown,
 )
+from accord.engine.fair import lane_of
 from accord.engine.malformed import malformed_reason
 from accord.errors import JournalError
 from accord.flow.commands import (
@@ -60,6 +61,7 @@ from accord.observe import Observer
 from accord.observe.crash_points import crash_point
 from accord.observe.events import FlowDefect, FlowNote, FlowWarning, MessageDead
 from accord.record import Done, Reject, Retry
+from accord.record.message import BACKFILL_HEADER
 from accord.sdk.http import encode_json
 
 T = TypeVar("T")
@@ -92,6 +94,7 @@ class Attempt:
         self._observer = observer
         self._respond = respond
         self._stops = stops
+        self._lane = lane_of(flow.name, flow.priority, BACKFILL_HEADER in lease.message.headers)
         self._generation = sum(path.startswith(UNDONE) for path in lease.results)
         self._prefix = f"~{self._generation}/" if self._generation else ""
         self._effects_of = lease.message.id + self._prefix
@@ -230,7 +233,7 @@ class Attempt:
         if not self._delivery.gate(system).may_try():
             raise Parked(State.HELD, held_by=system, reason=self._delivery.gate(system).why_not)
         in_doubt = command.path in self._in_doubt or self._lease.is_recovered
-        outcome = await self._delivery.attempt(command, self._effects_of, self._flow.name, in_doubt)
+        outcome = await self._delivery.attempt(command, self._effects_of, self._lane, in_doubt)
         policy = command.policy or self._flow.policy
         if isinstance(outcome, Done):
             self._in_doubt.discard(command.path)

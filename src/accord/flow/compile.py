@@ -66,6 +66,7 @@ def compile_flow(spec: FlowSpec, parts: Parts, faults: Faults) -> Flow | None:
         names=plan.names,
         mappings=frozenset(plan.mappings),
         tests=spec.tests,
+        priority=spec.priority,
         place=spec.place,
     )
 
@@ -159,9 +160,9 @@ def _key(
 
 def _version(spec: FlowSpec, plan: Plan) -> str:
     """16 hex digits over the flow's text and that of the mappings, entities and look-up tables it uses (not over where they
-    stand, nor over tests and summaries)."""
+    stand, nor over tests, summaries and priority)."""
     parts = plan.parts
-    written = {key: node.plain() for key, node in spec.node.items() if key not in ("tests", "summary")}
+    written = {key: node.plain() for key, node in spec.node.items() if key not in ("tests", "summary", "priority")}
     used: list[Any] = [written, repr(spec.policy)]
     used += [_mapping_text(parts.mapping_specs[name]) for name in sorted(plan.mappings)]
     for name in sorted(plan.entities):

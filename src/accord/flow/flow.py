@@ -9,6 +9,7 @@ from accord.errors import NOWHERE, Place, Problem, RecordError
 from accord.flow.commands import Command, ErrorPolicy, Fetch, Finished, Running
 from accord.flow.effects import EffectInfo
 from accord.flow.keys import key_text
+from accord.flow.read import Priority
 from accord.flow.running import Frame, GivenUp, Run, Step, StepRejected, StopFlow, ask, run_steps
 from accord.flow.trigger import Trigger
 from accord.mapping.contract import Contract
@@ -24,6 +25,7 @@ class Flow:
     ``version``: 16 hex digits over the declaration and what it uses. ``source``: full name of the entity it starts from
     ('' for a schedule). ``effects``: every change it can make outside, with its guarantee. ``systems``: all systems it touches.
     ``policy``: the flow's own; a command's policy, if set, goes before it. ``tests``: its declared tests, as nodes.
+    ``priority``: its share where several flows wait for one system.
     ``mappings``: names of those it uses. ``names``: static path of a step to its ``as`` name.
     """
 
@@ -47,6 +49,7 @@ class Flow:
         names: dict[str, str] | None = None,
         mappings: frozenset[str] = frozenset(),
         tests: tuple[Node, ...] = (),
+        priority: Priority = "normal",
         place: Place = NOWHERE,
     ) -> None:
         self.name = name
@@ -61,6 +64,7 @@ class Flow:
         self.source_entity = source_entity
         self.source = source_entity.name if source_entity else ""
         self.tests = tests
+        self.priority = priority
         self.place = place
         self._contract = contract
         self._key_of = key_of

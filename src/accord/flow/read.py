@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -15,6 +16,7 @@ from accord.settings.decode import decode
 from accord.settings.node import Node
 
 RESPONSE_TIMEOUT_S = 25.0
+Priority = Literal["high", "normal", "low"]
 NAME = re.compile(r"[a-z][a-z0-9_-]*\Z")
 
 
@@ -30,6 +32,7 @@ class FlowSpec(msgspec.Struct, frozen=True, kw_only=True):
     response_timeout_s: float
     tests: tuple[Node, ...]
     node: Node
+    priority: Priority = "normal"
     place: Place = NOWHERE
 
 
@@ -43,6 +46,12 @@ class FlowFile(msgspec.Struct, frozen=True):
     key: Node | None = None
     on_error: Node | None = None
     response_timeout: dt.timedelta = dt.timedelta(seconds=RESPONSE_TIMEOUT_S)
+    priority: Annotated[
+        Priority,
+        msgspec.Meta(
+            description="The flow's share where several wait for one system: high four times that of normal, low a quarter."
+        ),
+    ] = "normal"
     tests: tuple[Node, ...] = ()
 
 
@@ -75,6 +84,7 @@ def read_flow(node: Node, faults: Faults, *, policy: ErrorPolicy | None = None, 
         response_timeout_s=file.response_timeout.total_seconds(),
         tests=file.tests,
         node=node,
+        priority=file.priority,
         place=node.place_of("flow"),
     )
 

@@ -124,6 +124,15 @@ class SystemThrottled(Event, frozen=True):
     for_s: float
 
 
+class SystemConcurrency(Event, frozen=True):
+    """The number of requests a system is given at once was halved or doubled since it was told last."""
+
+    name = "system.concurrency"
+    system: str
+    limit: int
+    was: int
+
+
 class HookRefused(Event, frozen=True):
     name = "hook.refused"
     level = Level.WARNING

@@ -170,4 +170,5 @@ def _rate_limit(own: RateLimit, declared: RateLimitSpec | None) -> RateLimit:
         requests=declared.requests if declared.requests is not None else own.requests,
         per_s=declared.per.total_seconds() if declared.requests is not None else own.per_s,
         concurrent=declared.concurrent or own.concurrent,
+        adaptive=own.adaptive if declared.adaptive is None else declared.adaptive,
     )

@@ -20,13 +20,14 @@ class Retry(msgspec.Struct, frozen=True, tag="retry"):
 
     ``after_s``: wait at least so long (Retry-After); None leaves it to the policy. ``in_doubt``: the system may have done
     the work although we did not hear so. ``throttled``: the system asked everyone to slow down (429, cost bucket): the
-    whole system pauses for ``after_s`` and no attempt is spent.
+    whole system pauses for ``after_s`` and no attempt is spent. ``timed_out``: no answer came in time, which may be overload.
     """
 
     reason: str
     after_s: float | None = None
     in_doubt: bool = False
     throttled: bool = False
+    timed_out: bool = False
 
 
 class Reconnect(msgspec.Struct, frozen=True, tag="reconnect"):

@@ -41,11 +41,13 @@ class Idempotency(enum.StrEnum):
 
 
 class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
-    """At most ``requests`` in ``per_s`` seconds, ``concurrent`` at once; None is unbounded by rate."""
+    """At most ``requests`` in ``per_s`` seconds, ``concurrent`` at once; None is unbounded by rate. ``adaptive``: how many at once
+    (1 to ``concurrent``) is found from latency and refusals; for what queues nothing anyway, or answers by size, it is not."""
 
     requests: int | None = None
     per_s: float = 1.0
     concurrent: int = 64
+    adaptive: bool = True
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):

@@ -114,7 +114,9 @@ class ErrorRules:
             return Reject(reason, code="connector.bad-request")
         if error.kind == "too-large":
             return Reject(reason, code="connector.answer-too-large") if not changes else Retry(reason, in_doubt=True)
-        return Retry(reason, in_doubt=in_doubt) if error.kind == "timeout" else Reconnect(reason, in_doubt=in_doubt)
+        if error.kind == "timeout":
+            return Retry(reason, in_doubt=in_doubt, timed_out=True)
+        return Reconnect(reason, in_doubt=in_doubt)
 
     def clean(self, text: str) -> str:
         """``text`` on one line, bounded, without the system's secrets and mail addresses."""
@@ -149,7 +151,7 @@ class ErrorRules:
         if status in (401, 402, 423):
             return Reconnect(reason, after_s)
         if status in (408, 425):
-            return Retry(reason, after_s, in_doubt=changes)
+            return Retry(reason, after_s, in_doubt=changes, timed_out=status == 408)
         if status in (502, 503, 504):
             return Reconnect(reason, after_s, in_doubt=changes)
         if status >= 500:

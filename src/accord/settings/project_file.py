@@ -129,6 +129,13 @@ class RateLimitSpec(msgspec.Struct, frozen=True, kw_only=True):
     concurrent: Annotated[
         int | None, Meta(ge=1, le=10_000, description="Requests under way at once. None: as the connector says.")
     ] = None
+    adaptive: Annotated[
+        bool | None,
+        Meta(
+            description="true: as many at once, up to `concurrent`, as the system takes without queueing; false: always"
+            " `concurrent`. None: as the connector says."
+        ),
+    ] = None
     place: Place = NOWHERE
 
     def __post_init__(self) -> None:

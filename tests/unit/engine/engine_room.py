@@ -7,7 +7,7 @@ import datetime as dt
 import io
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from accord.engine.clock import SystemClock
 from accord.engine.delivery import Delivery, Port
@@ -59,6 +59,7 @@ class FunctionFlow:
         self, name: str, steps: Callable[[Message], Generator[Command, Any, Any]], policy: ErrorPolicy
     ) -> None:
         self.name = name
+        self.priority: Literal["high", "normal", "low"] = "normal"
         self.policy = policy
         self._steps = steps
         self.undo_steps: Callable[[Message], Generator[Command, Any, Any]] | None = None
@@ -99,7 +100,7 @@ class Room:
     async def open(self, *flows: FunctionFlow) -> None:
         self.journal = Journal(self.store)
         await self.journal.start()
-        self.gate = Gate("target", RateLimit(), self.clock, self.observer)
+        self.gate = Gate("target", RateLimit(adaptive=False), self.clock, self.observer)
         port = Port(
             name="target",
             connection=self.connection,

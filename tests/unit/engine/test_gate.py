@@ -7,6 +7,7 @@ import datetime as dt
 import io
 
 from accord.engine.breaker import OPEN_FIRST_S, OPEN_LONGEST_S, Breaker
+from accord.engine.fair import lane_of
 from accord.engine.gate import Gate
 from accord.observe import Observer
 from accord.record import Done, Reconnect, Reject, Retry
@@ -131,7 +132,9 @@ def test_concurrency_is_bounded() -> None:
 def test_a_share_of_the_declared_concurrency_and_rate_changes_under_way() -> None:
     async def work() -> None:
         clock = HandClock()
-        gate = Gate("s", RateLimit(concurrent=8, requests=8, per_s=1.0), clock, Observer(stream=io.StringIO()))
+        gate = Gate(
+            "s", RateLimit(concurrent=8, requests=8, per_s=1.0, adaptive=False), clock, Observer(stream=io.StringIO())
+        )
         for _ in range(8):
             assert await gate.enter()
         gate.set_share(0.25)
@@ -164,3 +167,52 @@ def test_the_smallest_share_is_one_request_at_a_time() -> None:
         assert await waiting
 
     asyncio.run(work())
+
+
+def test_a_trickle_does_not_wait_behind_a_flood() -> None:
+    async def run() -> None:
+        gate = _gate(RateLimit(concurrent=1, adaptive=False), HandClock())
+        assert await gate.enter()
+        flood = [asyncio.ensure_future(gate.enter(lane_of("flood", "normal", False))) for _ in range(500)]
+        await asyncio.sleep(0)
+        trickle = asyncio.ensure_future(gate.enter(lane_of("trickle", "normal", False)))
+        for _ in range(2):
+            await asyncio.sleep(0)
+            gate.leave(Done())
+        assert await trickle
+        for waiting in flood:
+            waiting.cancel()
+        await asyncio.gather(*flood, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_who_is_cancelled_while_waiting_or_just_let_in_holds_nothing() -> None:
+    async def run() -> None:
+        gate = _gate(RateLimit(concurrent=1, adaptive=False), HandClock())
+        assert gate.enter_now()
+        waiting, let_in = (asyncio.ensure_future(gate.enter()) for _ in range(2))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.sleep(0)
+        gate.leave(Done())  # lets the other in ...
+        let_in.cancel()  # ... which is cancelled before it hears so
+        await asyncio.gather(waiting, let_in, return_exceptions=True)
+        assert gate.view().in_flight == 0
+        assert gate.enter_now()
+
+    asyncio.run(run())
+
+
+def test_who_waits_hears_at_once_that_the_system_fell_sick_or_asked_for_a_long_pause() -> None:
+    async def run() -> None:
+        for outcome in (Reconnect("gone", after_s=5.0), Retry("slow down", after_s=5.0, throttled=True)):
+            gate = _gate(RateLimit(concurrent=1), HandClock())
+            assert gate.enter_now()
+            waiting = [asyncio.ensure_future(gate.enter()) for _ in range(10)]
+            await asyncio.sleep(0)
+            gate.leave(outcome)
+            assert await asyncio.gather(*waiting) == [False] * 10
+            assert gate.view().in_flight == 0
+
+    asyncio.run(run())

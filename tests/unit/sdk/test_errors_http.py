@@ -165,7 +165,7 @@ def test_wrong_rules(bad: dict[str, Any]) -> None:
     ("kind", "in_doubt", "wanted"),
     [
         ("connect", False, Reconnect("x")),
-        ("timeout", True, Retry("x", in_doubt=True)),
+        ("timeout", True, Retry("x", in_doubt=True, timed_out=True)),
         ("reset", True, Reconnect("x", in_doubt=True)),
         ("invalid", False, Reject("x", code="connector.bad-request")),
         ("too-large", True, Retry("x", in_doubt=True)),

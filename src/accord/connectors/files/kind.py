@@ -50,7 +50,7 @@ class FilesKind(KindBase):
         )
 
     def rate_limit(self, settings: FilesSettings) -> RateLimit:
-        return RateLimit(concurrent=8)
+        return RateLimit(concurrent=8, adaptive=False)
 
     def check(self, settings: FilesSettings, entities: Mapping[str, Entity], node: Node, faults: Faults) -> None:
         _check_encoding(settings.encoding, node.place_of("encoding"), faults)

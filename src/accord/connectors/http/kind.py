@@ -56,7 +56,12 @@ class HttpKind(KindBase):
 
     def rate_limit(self, settings: HttpSettings) -> RateLimit:
         limit = settings.rate_limit
-        return RateLimit(requests=limit.requests, per_s=limit.per.total_seconds(), concurrent=limit.concurrent)
+        return RateLimit(
+            requests=limit.requests,
+            per_s=limit.per.total_seconds(),
+            concurrent=limit.concurrent,
+            adaptive=limit.adaptive,
+        )
 
     def check(self, settings: HttpSettings, entities: Mapping[str, Entity], node: Node, faults: Faults) -> None:
         check_manifest(settings, entities, node, faults)

@@ -155,6 +155,7 @@ class RateLimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     requests: Annotated[int, msgspec.Meta(ge=1)] | None = None
     per: dt.timedelta = dt.timedelta(seconds=1)
     concurrent: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 64
+    adaptive: bool = True
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):

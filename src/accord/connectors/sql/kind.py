@@ -54,7 +54,7 @@ class SqlKind(KindBase):
         return {name: _operation(name, spec, Faults()) for name, spec in settings.operations.items()}
 
     def rate_limit(self, settings: SqlSettings) -> RateLimit:
-        return RateLimit(concurrent=64)
+        return RateLimit(concurrent=64, adaptive=False)  # writes leave in groups, one at a time
 
     def check(self, settings: SqlSettings, entities: Mapping[str, Entity], node: Node, faults: Faults) -> None:
         _check_zone(settings, node, faults)
