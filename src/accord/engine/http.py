@@ -1,7 +1,9 @@
-"""The HTTP client connectors are given: pyreqwest, one pool per system, foreign errors translated here and nowhere else."""
+"""The HTTP client connectors are given, one pool per system: ``plain_http`` without TLS, pyreqwest for everything else, whose foreign
+errors are translated here and nowhere else."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -9,18 +11,24 @@ from pyreqwest import exceptions as foreign
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.response import Response
 
+from accord.engine.plain_http import PlainHttp, can_send
 from accord.sdk.http import BODY_SIZE_BYTES_MAX, HttpFailed, HttpRequest, HttpResponse
 
 TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
 IDLE_TIMEOUT_S = 50.0  # below the 60 s after which common load balancers drop idle connections
 STREAM_IDLE_TIMEOUT_S = 60.0
+_PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 
 class PooledHttpClient:
     """Implements ``accord.sdk.http.HttpClient``. Create inside the running loop's process; close when done."""
 
     def __init__(self, *, connections_max: int = 64, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
+        self._plain: PlainHttp | None = None
+        if not any(os.environ.get(name) for name in _PROXIES):  # the library knows proxies
+            self._plain = PlainHttp(connections_max=connections_max, connect_s=CONNECT_TIMEOUT_S, idle_s=IDLE_TIMEOUT_S)
         self._client: Client = (
             ClientBuilder()
             .http1_only()
@@ -36,6 +44,8 @@ class PooledHttpClient:
         )
 
     async def send(self, request: HttpRequest) -> HttpResponse:
+        if self._plain is not None and can_send(request):
+            return await self._plain.send(request, self._timeout_s if request.timeout_s is None else request.timeout_s)
         try:
             builder = self._client.request(request.method, request.url)
             if request.headers:
@@ -64,6 +74,8 @@ class PooledHttpClient:
             raise _translated(error) from error
 
     async def close(self) -> None:
+        if self._plain is not None:
+            await self._plain.close()
         await self._client.close()
 
 
