@@ -2,4 +2,6 @@
 
 import pytest
 
-pytest.register_assert_rewrite("accord.testing.journal_suite")
+pytest.register_assert_rewrite(
+    "accord.testing.journal_suite", "accord.testing.shared_machine", "accord.testing.shared_suite"
+)

@@ -29,6 +29,7 @@ COMMIT_SIZE_MAX = 256  # messages and other operations; about 5 ms of work, whic
 PENDING_MAX = 20_000  # operations; a queue this long means the disk does not take what comes in
 WAIT_US = 2_000  # microseconds; worth it for disks whose sync takes longer than that
 _SMOOTHING = 0.1
+_OWN_FAULTS = ("journal.operation", "journal.not-owner")  # of one operation, which took the others of its group with it
 
 
 class Journal:
@@ -198,7 +199,7 @@ class Journal:
         try:
             results = self._write([operation for operation, _ in group])
         except JournalError as error:
-            if error.code == "journal.operation" and len(group) > 1:
+            if error.code in _OWN_FAULTS and len(group) > 1:
                 self._commit_each(group)
             else:
                 self._fail(group, error)
@@ -276,7 +277,7 @@ class Journal:
             try:
                 results = await server.commit([operation for operation, _ in group])
             except JournalError as error:
-                if error.code != "journal.operation" or len(group) == 1:
+                if error.code not in _OWN_FAULTS or len(group) == 1:
                     self._fail(group, error)
                     return
             except Exception as error:  # noqa: BLE001 (a defect of the store must not leave its callers waiting for ever)

@@ -44,6 +44,8 @@ class SharedStore(AsyncStore, Protocol):
       any later group is kept and JournalError ``journal.fenced`` is raised; the process must end and join anew.
     - ``lease``, ``next_of_keys``, ``next_due``, ``held`` and ``open_counts`` answer for own parts only; ``counts``, ``messages``,
       ``dead_letters``, ``references`` and ``cursor`` for the whole journal.
+    - An Accept of a message whose part is not owned raises JournalError ``journal.not-owner`` (the group commit writes the others of
+      its group without it); a Settle, Replay or Discard of such a message answers False; Prune deletes of own parts.
     - Sequence numbers grow within a part, also when it changes its owner; across parts they say nothing.
     """
 
@@ -64,7 +66,8 @@ class SharedStore(AsyncStore, Protocol):
         ...
 
     async def give(self, parts: Sequence[int], to: int) -> None:
-        """Hands own parts to a member (0: to nobody, for whoever takes them). None of their messages may be running."""
+        """Hands own parts to a member (0: to nobody, for whoever takes them). None of their messages may be running. They are the
+        member's from the moment when its next ``census`` shows it as their owner."""
         ...
 
     async def leave(self) -> None:

@@ -78,7 +78,7 @@ def test_who_lost_the_journal_to_another_commits_nothing_any_more(postgres: Post
     async def run() -> None:
         first = await opened(postgres, schema)
         await first.commit([Accept((message(1),))])
-        change(postgres, schema, "UPDATE owners SET token = token + 1")  # as an opening by another does
+        change(postgres, schema, "DELETE FROM members")  # as an opening by another does
         assert await code_of(first.commit([Accept((message(2),))])) == "journal.fenced"
         assert await code_of(first.commit([Settle(seq=1, state=State.DONE)])) == "journal.fenced"
         assert change(postgres, schema, "SELECT id, state FROM messages") == [("m1", 0)]
@@ -90,7 +90,7 @@ def test_who_lost_the_journal_to_another_commits_nothing_any_more(postgres: Post
 def test_a_new_owner_while_the_connection_was_gone_fences_the_old_one(postgres: PostgresServer, schema: str) -> None:
     async def run() -> None:
         first = await opened(postgres, schema)
-        change(postgres, schema, "UPDATE owners SET token = token + 1")
+        change(postgres, schema, "DELETE FROM members")
         end_backends(postgres)
         async with asyncio.timeout(20):
             while await code_of(first.commit([Accept((message(1),))])) != "journal.fenced":
@@ -235,7 +235,7 @@ def test_foreign_and_newer_schemas_are_left_alone(postgres: PostgresServer, sche
         assert await code_of(opened(postgres, schema)) == "journal.foreign"
         change(postgres, schema, "DROP TABLE customers")
         await (await opened(postgres, schema)).close()
-        change(postgres, schema, "INSERT INTO version VALUES (99, 0)")
+        change(postgres, schema, "INSERT INTO version VALUES (99, 0, 99)")
         assert await code_of(opened(postgres, schema)) == "journal.newer"
 
     asyncio.run(run())

@@ -4,29 +4,35 @@ Invariants 3 to 10 of the SQLite store hold here too; ``postgresql_verify.verify
 
 1. A commit is one transaction, with ``synchronous_commit`` never off. Its group is written in one round trip and committed in a
    second one, so all results are known before the commit is asked for.
-2. One owner: an advisory lock of the writing connection, and a token that every commit checks and whose row it locks
-   (``postgresql_session``). Who has lost its token can commit nothing any more: ``journal.fenced``.
-3. Every commit counts up ``owners.commits``. When the answer to a commit is lost, the owner connects again, takes the lock (so
+2. Every part of the journal has at most one owner. A commit locks the owner's row in ``members`` and fails if it is gone
+   (``postgresql_membership``): who has lost its parts can commit nothing any more: ``journal.fenced``.
+3. Every commit counts up ``members.commits``. When the answer to a commit is lost, the owner connects again, takes its lock (so
    the old connection has ended, one way or the other) and reads there whether the commit was made.
-4. Sequence numbers are given by the owner, without gaps, and are never given twice (``owners.last_seq`` outlives pruning).
+4. Sequence numbers are never given twice (``numbers.last_seq`` outlives pruning). An engine alone gives them without gaps.
 
-While the server cannot be reached every commit and read fails at once with ``journal.unavailable``; a task connects again.
+While the server cannot be reached every commit and read fails at once with ``journal.unavailable``; a task connects again. A server
+that says nothing for ``commit_wait_s`` is one that cannot be reached.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Literal
 
 import psycopg
+from psycopg import errors
 
 from accord.errors import JournalError
 from accord.journal.encoding import to_us
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, Operation
+from accord.journal.stores import postgresql_membership as membership
 from accord.journal.stores import postgresql_reads as reads
 from accord.journal.stores.postgresql_faults import (
     OPERATION_FAULTS,
@@ -36,17 +42,19 @@ from accord.journal.stores.postgresql_faults import (
     translate,
     unavailable,
 )
+from accord.journal.stores.postgresql_holding import Holding
+from accord.journal.stores.postgresql_migrate import migrate
 from accord.journal.stores.postgresql_rare import Context
+from accord.journal.stores.postgresql_schema import MIGRATIONS, Migration
 from accord.journal.stores.postgresql_session import (
-    OWNER,
+    COMMIT_WAIT_S,
+    SEARCH_WAIT_S,
     Connection,
-    Owned,
     Session,
+    bounded,
     connect,
-    migrate,
-    own,
-    owned,
-    take_lock,
+    lock_journal,
+    lock_member,
 )
 from accord.journal.stores.postgresql_writes import GroupWrites
 from accord.observe.crash_points import crash_point
@@ -56,7 +64,16 @@ LOCK_WAIT_S = 5.0  # for the server to notice that the last owner was killed
 RECONNECT_FIRST_S = 0.1
 RECONNECT_LONGEST_S = 1.0
 
-_FENCE = "UPDATE owners SET commits = %s WHERE name = %s AND token = %s AND commits = %s"
+MEETINGS_MAX = 5  # times that a group may meet one of another member (same event, same mark) before it is given up
+
+_FENCE = "UPDATE members SET commits = %s WHERE id = %s AND commits = %s"
+# Another member was about to write the same; after it has, the group means what it always did.
+_MEETINGS = (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure)
+_ENDLESS = 2**63 - 1
+
+
+def process_name() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def utc_now() -> dt.datetime:
@@ -64,10 +81,12 @@ def utc_now() -> dt.datetime:
 
 
 class PostgresqlStore:
-    """An AsyncStore. ``url``: ``postgresql://user:password@host:5432/database``; ``schema`` is the journal's own; ``now`` is the
-    clock for settle times."""
+    """An AsyncStore that is alone on its journal. ``url``: ``postgresql://user:password@host:5432/database``; ``schema`` is the
+    journal's own; ``now`` is the clock for settle times."""
 
     is_async: ClassVar[Literal[True]] = True
+    migrations: ClassVar[tuple[Migration, ...]] = MIGRATIONS
+    _connections = 2
 
     def __init__(
         self,
@@ -77,15 +96,21 @@ class PostgresqlStore:
         now: Callable[[], dt.datetime] = utc_now,
         start_wait_s: float = START_WAIT_S,
         lock_wait_s: float = LOCK_WAIT_S,
+        commit_wait_s: float = COMMIT_WAIT_S,
     ) -> None:
         self.schema = schema
         self._url = url
         self._now = now
         self._start_wait_s = start_wait_s
         self._lock_wait_s = lock_wait_s
+        self._commit_wait_s = commit_wait_s
         self._session: Session | None = None
-        self._owned = Owned(0, 0, 0)
-        self._recovered_seq = 0
+        self._id = 0
+        self._commits = 0
+        self._holding = Holding()
+        self._last_seq = 0
+        self._end_seq = _ENDLESS  # the last number that may be given without asking for more
+        self._writing = asyncio.Lock()  # held by a commit, and by who changes what it may write
         self._is_open = False
         self._is_fenced = False
         self._why: BaseException | None = None
@@ -99,39 +124,46 @@ class PostgresqlStore:
         """
         session = await self._first_session()
         try:
-            await take_lock(session.writer, self.schema, self._lock_wait_s)
-            await migrate(session.writer, self.schema, to_us(self._now()))
-            self._owned = await own(session.writer)
+            await self._begin(session.writer)
         except BaseException as error:
             await session.close()
             if isinstance(error, psycopg.Error):
                 raise translate(error) from error
             raise
-        self._recovered_seq = self._owned.last_seq
         self._session = session
         self._is_open = True
+
+    async def _begin(self, writer: Connection) -> None:
+        await lock_journal(writer, self.schema, self._lock_wait_s)
+        await migrate(writer, self.schema, to_us(self._now()), self.migrations)
+        self._id, self._last_seq, self._holding = await membership.enter_alone(writer, process_name())
+        await lock_member(writer, self.schema, self._id, self._lock_wait_s)
 
     async def _first_session(self) -> Session:
         deadline = time.monotonic() + self._start_wait_s
         while True:
             try:
-                return await connect(self._url, self.schema)
+                return await connect(self._url, self.schema, self._connections)
             except JournalError as error:
                 if error.code != "journal.unavailable" or time.monotonic() > deadline:
                     raise
             await asyncio.sleep(RECONNECT_FIRST_S)
 
     async def close(self) -> None:
-        """Ends the connections, and the lock with them. Closing twice is harmless."""
+        """Departs, and ends the connections, and the locks with them. Closing twice is harmless."""
         self._is_open = False
         self._decided.set()
         if self._reconnecting is not None:
             self._reconnecting.cancel()
             await asyncio.gather(self._reconnecting, return_exceptions=True)
             self._reconnecting = None
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        session, self._session = self._session, None
+        if session is not None:
+            if self._id and not self._is_fenced:
+                # If that fails, its locks tell that it is gone.
+                with contextlib.suppress(psycopg.Error, OSError), bounded(session.writer, self._commit_wait_s):
+                    await membership.depart(session.writer, self._id)
+            await session.close()
 
     # commit
 
@@ -139,33 +171,46 @@ class PostgresqlStore:
         """Raises JournalFull, JournalError ``journal.operation`` (one of them cannot be stored), ``journal.unavailable``,
         ``journal.closed`` or ``journal.commit``; in every case nothing of the group was kept. With ``journal.fenced`` an answer that
         was lost stays unknown."""
-        session = self._usable()
-        writer = session.writer
-        number = self._owned.commits + 1
-        try:
-            results, last_seq = await self._write(writer, operations, number)
-        except BaseException as error:
-            await self._roll_back(session)
-            if isinstance(error, OPERATION_FAULTS):
-                raise operation_fault(error) from error
-            if isinstance(error, psycopg.Error | OSError):
-                raise self._failed(session, error) from error
-            raise
+        async with self._writing:
+            session = self._usable()
+            with bounded(session.writer, self._commit_wait_s):
+                return await self._commit(session, operations)
+
+    async def _commit(self, session: Session, operations: Sequence[Operation]) -> list[Any]:
+        number = self._commits + 1
+        for meeting in range(1, MEETINGS_MAX + 1):
+            try:
+                await self._provide_numbers(session.writer, operations)
+                results, last_seq = await self._write(session.writer, operations, number)
+                break
+            except BaseException as error:
+                await self._roll_back(session)
+                if isinstance(error, _MEETINGS) and meeting < MEETINGS_MAX and self._session is session:
+                    continue
+                if isinstance(error, OPERATION_FAULTS):
+                    raise operation_fault(error) from error
+                if isinstance(error, psycopg.Error | OSError):
+                    raise self._failed(session, error) from error
+                raise
         crash_point("commit.before-sync")
         try:
-            await writer.execute("COMMIT")
+            await session.writer.execute("COMMIT")
         except (psycopg.Error, OSError) as error:
             await self._find_out(session, number, error)
         crash_point("commit.after-sync")
-        self._owned = Owned(self._owned.token, number, last_seq)
+        self._commits = number
+        self._last_seq = last_seq
         return results
 
+    async def _provide_numbers(self, writer: Connection, operations: Sequence[Operation]) -> None:
+        """An engine alone has all numbers there are."""
+
     async def _write(self, writer: Connection, operations: Sequence[Operation], number: int) -> tuple[list[Any], int]:
-        context = Context(to_us(self._now()), self._owned.token, self._recovered_seq)
-        writes = GroupWrites(writer, context, self._owned.last_seq)
+        context = Context(to_us(self._now()), self._id, self._holding)
+        writes = GroupWrites(writer, context, self._last_seq, self._end_seq)
         async with writer.pipeline():
             await writer.execute("BEGIN")
-            fence = await writer.execute(_FENCE, (number, OWNER, self._owned.token, number - 1), prepare=True)
+            fence = await writer.execute(_FENCE, (number, self._id, number - 1), prepare=True)
             crash_point("commit.begun")
             results = await writes.apply(operations)
         crash_point("commit.applied")
@@ -190,7 +235,7 @@ class PostgresqlStore:
             raise fenced() from error
         if not self._is_open:
             raise closed() from error
-        if self._owned.commits != number:
+        if self._commits != number:
             raise unavailable(error) from error
 
     # connection
@@ -235,27 +280,37 @@ class PostgresqlStore:
         self._decided.set()
 
     async def _resume(self) -> None:
-        session = await connect(self._url, self.schema)
+        session = await connect(self._url, self.schema, self._connections)
         try:
-            await take_lock(session.writer, self.schema, self._lock_wait_s)
-            found = await owned(session.writer, self._owned.token)
+            with bounded(session.writer, self._commit_wait_s + self._lock_wait_s):
+                commits = await self._resumed(session.writer)
         except BaseException as error:
             await session.close()
             if isinstance(error, psycopg.Error | OSError):
                 raise unavailable(error) from error
             raise
-        if found is None:
+        if commits is None:
             self._is_fenced = True
             await session.close()
             return
-        self._owned = Owned(found.token, found.commits, self._owned.last_seq)
+        self._commits = commits
         self._session = session
+
+    async def _resumed(self, writer: Connection, *, is_shared: bool = False) -> int | None:
+        """The number of commits made; None when others have had the journal meanwhile."""
+        await lock_member(writer, self.schema, self._id, self._lock_wait_s)
+        if await membership.resume(writer, self._id) is None:
+            return None
+        await lock_journal(writer, self.schema, self._lock_wait_s, is_shared=is_shared)
+        return await membership.resume(writer, self._id)
 
     @asynccontextmanager
     async def _reading(self, *, by_writer: bool = False) -> AsyncIterator[Connection]:
         session = self._usable()
+        db, wait_s = (session.writer, self._commit_wait_s) if by_writer else (session.reader, SEARCH_WAIT_S)
         try:
-            yield session.writer if by_writer else session.reader
+            with bounded(db, wait_s):
+                yield db
         except (psycopg.Error, OSError) as error:
             raise self._failed(session, error) from error
 
@@ -263,11 +318,11 @@ class PostgresqlStore:
 
     async def lease(self, flow: str, after_seq: int, limit: int) -> list[Lease]:
         async with self._reading(by_writer=True) as db:
-            return await reads.lease(db, flow, after_seq, limit, self._owned.token, self._recovered_seq)
+            return await reads.lease(db, self._holding, flow, after_seq, limit)
 
     async def next_of_keys(self, flow: str, keys: Sequence[str]) -> list[Lease | None]:
         async with self._reading(by_writer=True) as db:
-            return await reads.next_of_keys(db, flow, keys, self._owned.token, self._recovered_seq)
+            return await reads.next_of_keys(db, self._holding, flow, keys)
 
     async def counts(self) -> dict[tuple[str, str], int]:
         async with self._reading() as db:
@@ -275,11 +330,11 @@ class PostgresqlStore:
 
     async def held(self) -> dict[str, int]:
         async with self._reading() as db:
-            return await reads.held(db)
+            return await reads.held(db, self._holding)
 
     async def next_due(self) -> dt.datetime | None:
         async with self._reading() as db:
-            return await reads.next_due(db)
+            return await reads.next_due(db, self._holding)
 
     async def cursor(self, name: str) -> bytes | None:
         async with self._reading() as db:

@@ -24,9 +24,17 @@ def unavailable(error: BaseException | None) -> JournalError:
 
 def fenced() -> JournalError:
     return JournalError(
-        "Another engine has taken over this journal.",
-        mend="Stop this engine; a journal has one owner at a time.",
+        "Another engine has taken over what this one had of the journal.",
+        mend="Stop this engine; start it again once the others are meant to share the journal with it.",
         code="journal.fenced",
+    )
+
+
+def not_owner(part: int) -> JournalError:
+    return JournalError(
+        f"Part {part} of the journal is another member's.",
+        mend="Hand the message to the part's owner; nothing of it was kept here.",
+        code="journal.not-owner",
     )
 
 

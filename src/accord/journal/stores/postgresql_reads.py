@@ -7,21 +7,29 @@ from collections.abc import Sequence
 from typing import Any
 
 from psycopg import AsyncConnection
+from psycopg.types.numeric import Int8
 
 from accord.journal.encoding import decode_letter, decode_message, decode_paths, decode_results, from_us
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, State
 from accord.journal.stores.postgresql_arrays import bigints, storable, texts
+from accord.journal.stores.postgresql_holding import IS_OWN, Holding
 
 LEASE = (
-    "SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.in_doubt, m.replayed_in"
+    "SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.in_doubt, m.part, m.replayed_in"
     " FROM messages m JOIN contents c ON c.seq = m.seq"
 )
-_ELIGIBLE = f"{LEASE} WHERE m.state = 0 AND m.is_head AND m.flow = %s AND m.seq > %s ORDER BY m.seq LIMIT %s"
-_OLDEST_OF_KEYS = """SELECT u.n, h.seq, h.message, h.state, h.attempts, h.parts, h.in_doubt, h.replayed_in
+_ELIGIBLE = (
+    f"{LEASE} WHERE m.state = 0 AND m.is_head AND m.flow = %s AND m.seq > %s AND {IS_OWN} ORDER BY m.seq LIMIT %s"
+)
+_OLDEST_OF_KEYS = f"""SELECT u.n, h.seq, h.message, h.state, h.attempts, h.parts, h.in_doubt, h.part, h.replayed_in
     FROM unnest(%s) WITH ORDINALITY AS u (key, n), LATERAL (
-        SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.in_doubt, m.replayed_in
+        SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.in_doubt, m.part, m.replayed_in
         FROM messages m JOIN contents c ON c.seq = m.seq
-        WHERE m.state < 10 AND m.flow = %s AND m.key = u.key ORDER BY m.seq LIMIT 1) AS h"""
+        WHERE m.state < 10 AND m.flow = %s AND m.key = u.key AND {IS_OWN} ORDER BY m.seq LIMIT 1) AS h"""
+# What is held is counted by part: slot -1 - part.
+_HELD = """SELECT held_by, sum(n)::bigint FROM counters WHERE state = 2 AND (%s::bigint >> (-1 - slot)::integer) & 1 <> 0
+    GROUP BY 1 HAVING sum(n) > 0 ORDER BY 1"""
+_NEXT_DUE = f"SELECT m.due FROM messages m WHERE m.state = 1 AND {IS_OWN} ORDER BY m.due, m.seq LIMIT 1"
 _REFERENCES = """SELECT q.n, r.other_key FROM unnest(%s, %s, %s) WITH ORDINALITY AS q (entity, key, other, n)
     JOIN cross_references r ON r.entity = q.entity AND r.key = q.key AND r.other = q.other"""
 _ROW = (
@@ -49,16 +57,14 @@ async def _rows(db: _Connection, query: str, values: tuple[Any, ...] = ()) -> li
     return await cursor.fetchall()
 
 
-async def lease(db: _Connection, flow: str, after_seq: int, limit: int, opening: int, border: int) -> list[Lease]:
-    rows = await _rows(db, _ELIGIBLE, (storable(flow), after_seq, limit))
-    return await to_leases(db, rows, opening, border)
+async def lease(db: _Connection, holding: Holding, flow: str, after_seq: int, limit: int) -> list[Lease]:
+    rows = await _rows(db, _ELIGIBLE, (storable(flow), after_seq, Int8(holding.mask), limit))
+    return await to_leases(db, rows, holding)
 
 
-async def next_of_keys(
-    db: _Connection, flow: str, keys: Sequence[str], opening: int, border: int
-) -> list[Lease | None]:
-    rows = await _rows(db, _OLDEST_OF_KEYS, (texts(keys), storable(flow)))
-    leases = await to_leases(db, [row[1:] for row in rows], opening, border)
+async def next_of_keys(db: _Connection, holding: Holding, flow: str, keys: Sequence[str]) -> list[Lease | None]:
+    rows = await _rows(db, _OLDEST_OF_KEYS, (texts(keys), storable(flow), Int8(holding.mask)))
+    leases = await to_leases(db, [row[1:] for row in rows], holding)
     found: list[Lease | None] = [None] * len(keys)
     for row, one in zip(rows, leases, strict=True):
         found[row[0] - 1] = one
@@ -70,17 +76,18 @@ async def counts(db: _Connection) -> dict[tuple[str, str], int]:
     return {(flow, State(state).name.lower()): n for flow, state, n in rows}
 
 
-async def held(db: _Connection) -> dict[str, int]:
-    return dict(
-        await _rows(
-            db,
-            "SELECT held_by, sum(n)::bigint FROM counters WHERE state = 2 GROUP BY 1 HAVING sum(n) > 0 ORDER BY 1",
-        )
-    )
+async def held(db: _Connection, holding: Holding) -> dict[str, int]:
+    return dict(await _rows(db, _HELD, (Int8(holding.mask),)))
 
 
-async def next_due(db: _Connection) -> dt.datetime | None:
-    rows = await _rows(db, "SELECT due FROM messages WHERE state = 1 ORDER BY due, seq LIMIT 1")
+async def open_counts(db: _Connection, mask: int) -> dict[str, int]:
+    """Reads all open messages, so it may take a second for each million."""
+    query = f"SELECT m.flow, count(*) FROM messages m WHERE m.state < 10 AND {IS_OWN} GROUP BY 1"
+    return dict(await _rows(db, query, (Int8(mask),)))
+
+
+async def next_due(db: _Connection, holding: Holding) -> dt.datetime | None:
+    rows = await _rows(db, _NEXT_DUE, (Int8(holding.mask),))
     return from_us(rows[0][0]) if rows else None
 
 
@@ -133,7 +140,7 @@ async def size_bytes(db: _Connection) -> int:
     return int(rows[0][0])
 
 
-async def to_leases(db: _Connection, rows: Sequence[tuple[Any, ...]], opening: int, border: int) -> list[Lease]:
+async def to_leases(db: _Connection, rows: Sequence[tuple[Any, ...]], holding: Holding) -> list[Lease]:
     results = await _results(db, [row[0] for row in rows if row[4]])
     return [
         Lease(
@@ -143,9 +150,9 @@ async def to_leases(db: _Connection, rows: Sequence[tuple[Any, ...]], opening: i
             attempts=attempts,
             results=results.get(seq, {}),
             in_doubt=decode_paths(in_doubt) if in_doubt else frozenset(),
-            is_recovered=seq <= border and replayed_in != opening,
+            is_recovered=holding.is_recovered(part, seq, replayed_in),
         )
-        for seq, message, state, attempts, _, in_doubt, replayed_in in rows
+        for seq, message, state, attempts, _, in_doubt, part, replayed_in in rows
     ]
 
 

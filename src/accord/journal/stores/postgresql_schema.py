@@ -1,20 +1,25 @@
 """The layout of the journal in a PostgreSQL schema, and the way from an older layout to this one.
 
-Table ``version`` has one row per migration applied, each in one transaction. A schema of a newer version is refused.
+Table ``version`` has one row per migration applied, each in one transaction. ``compatible_from`` is the oldest layout whose code may
+work on the schema after it: such a migration only adds, and is applied while engines of that layout run; any other waits until no
+engine runs. Code of an older layout refuses the schema (decision 0113).
 Columns hold times and values as ``accord.journal.encoding`` writes them. Texts are compared by code point (collation "C").
 
-``part`` is the hash of flow and key modulo ``PARTS``: what several nodes on one database will divide among themselves.
+``part`` is the hash of flow and key modulo ``PARTS``: what several nodes on one database divide among themselves.
 """
 
 from __future__ import annotations
 
-from accord.journal.shared import PARTS as PARTS
-from accord.journal.shared import part_of as part_of
+import msgspec
 
-Migration = tuple[str, ...]
 
-_FIRST: Migration = (
-    # One row today, for all parts; `token` fences: a commit by an owner with another token changes nothing.
+class Migration(msgspec.Struct, frozen=True):
+    statements: tuple[str, ...]
+    compatible_from: int
+
+
+_FIRST = (
+    # The one owner of layout 1; since layout 2 a sign for engines of layout 1 that they have lost the journal.
     """CREATE TABLE owners (
         name text PRIMARY KEY,
         token bigint NOT NULL,
@@ -63,6 +68,34 @@ _FIRST: Migration = (
     "ALTER TABLE messages SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 1)",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST,)
+_MEMBERS = (
+    # Every commit of a member counts up `commits` in its row: who finds no row there has lost its parts.
+    """CREATE TABLE members (id bigint PRIMARY KEY, name text NOT NULL, address text NOT NULL,
+        is_leaving boolean NOT NULL DEFAULT false, commits bigint NOT NULL DEFAULT 0) WITH (fillfactor = 50)""",
+    # Beside `members`, so that a beat does not wait for a long commit.
+    "CREATE TABLE beats (member bigint PRIMARY KEY, at timestamptz NOT NULL) WITH (fillfactor = 50)",
+    # `member` 0: given to nobody; else who is not in `members` has died. `opening` numbers the times the part was taken from
+    # the dead; its messages up to `border` were there then.
+    """CREATE TABLE parts (part smallint PRIMARY KEY, member bigint NOT NULL, opening bigint NOT NULL, border bigint NOT NULL)
+        WITH (fillfactor = 50)""",
+    "INSERT INTO parts SELECT n, -1, 0, 0 FROM generate_series(0, 63) AS n",
+    # One row: no sequence number above `last_seq` and no id or opening above `last_opening` was given to members.
+    "CREATE TABLE numbers (last_seq bigint NOT NULL, last_opening bigint NOT NULL)",
+    """INSERT INTO numbers SELECT greatest((SELECT max(last_seq) FROM owners), (SELECT max(seq) FROM messages), 0),
+        greatest((SELECT max(token) FROM owners), 0)""",
+    "UPDATE owners SET token = token + 1",
+    # A member counts in rows of its own (`slot` is its id); 0 is for all who are gone. What is held is counted by part (-1 - part).
+    "ALTER TABLE counters ADD COLUMN slot bigint NOT NULL DEFAULT 0",
+    "ALTER TABLE counters DROP CONSTRAINT counters_pkey, ADD PRIMARY KEY (flow, state, held_by, slot)",
+    "DELETE FROM counters WHERE state = 2",
+    """INSERT INTO counters (flow, state, held_by, slot, n)
+        SELECT flow, 2, held_by, -1 - part, count(*) FROM messages WHERE state = 2 GROUP BY flow, held_by, part""",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(_FIRST, compatible_from=1),
+    Migration(_MEMBERS, compatible_from=2),
+)
 
 VERSION_TABLE = "CREATE TABLE IF NOT EXISTS version (version integer PRIMARY KEY, applied_at bigint NOT NULL)"
+COMPATIBLE_COLUMN = "ALTER TABLE version ADD COLUMN IF NOT EXISTS compatible_from integer NOT NULL DEFAULT 1"

@@ -1,8 +1,12 @@
-"""The two connections of an owner: one that writes and holds the journal's lock, one for reads that need not wait for it.
+"""The connections of one engine, and the locks they hold.
 
-Ownership: a session-level advisory lock, given back by the server when the connection ends, however it ends; and the row in
-``owners`` whose ``token`` grows with every opening. Who lost its connection takes the lock again and goes on only if the row
-still shows its token: else another engine has had the journal, and what this one remembers of it is no longer true.
+``writer`` commits and holds the locks, ``reader`` is for reads that need not wait for commits, ``watcher`` (of a member) renews its
+lease. Locks are session-level advisory locks, given back by the server when the connection ends, however it ends:
+
+- the journal's: exclusive for an engine alone (and for migrations), shared by members;
+- the member's: by its id; while it is held, the member's process lives, or its machine vanished without a word.
+
+Nobody waits longer than a bound for an answer: then the connection is cut, and it is lost like any other.
 """
 
 from __future__ import annotations
@@ -13,24 +17,25 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from zlib import crc32
 
-import msgspec
 import psycopg
-import psycopg.sql
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 
 from accord.errors import JournalError
+from accord.journal.shared import LEASE_S
 from accord.journal.stores import postgresql_arrays
 from accord.journal.stores.postgresql_faults import unavailable
-from accord.journal.stores.postgresql_schema import MIGRATIONS, VERSION_TABLE, Migration
 
-OWNER = "engine"  # the one row of `owners`; several nodes will have one for each part
 LOCK_CLASS = 0x41435244  # "ACRD"
 CONNECT_TIMEOUT_S = 5
 POLL_S = 0.05
+COMMIT_WAIT_S = 10.0  # for the server to carry out a group or a small read; then the connection counts as lost
+SEARCH_WAIT_S = 120.0  # for a read that may go through the whole journal
 
 # The driver tells of a lost connection in its log as well as by an exception, which is enough.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
@@ -49,6 +54,8 @@ _SERVER_KEEPALIVE = (
     "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
     " SET tcp_user_timeout = 10000"
 )
+# A member that stopped in the middle of a commit must not keep others waiting for its rows.
+_STOPPED = f"SET idle_in_transaction_session_timeout = {int(LEASE_S * 1000)}"
 # Plans are made while tables are still small and are kept: they must be those of large tables, by index from a few rows.
 _PLANS = (
     "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;"
@@ -58,43 +65,47 @@ _PLANS = (
 Connection = AsyncConnection[Any]
 
 
-class Owned(msgspec.Struct, frozen=True):
-    """``token`` of this opening, number of its commits, and the largest sequence number ever given."""
-
-    token: int
-    commits: int
-    last_seq: int
-
-
 class Session:
-    """``open`` or ``resume``, then ``writer`` and ``reader``; ``close`` at any time."""
+    """``watcher`` is ``reader`` where there is none of its own. ``close`` at any time."""
 
-    def __init__(self, writer: Connection, reader: Connection) -> None:
-        self.writer = writer
-        self.reader = reader
+    def __init__(self, connections: list[Connection]) -> None:
+        self._connections = connections
+        self.writer = connections[0]
+        self.reader = connections[1]
+        self.watcher = connections[-1]
 
     @property
     def is_broken(self) -> bool:
-        return self.writer.broken or self.reader.broken or self.writer.closed or self.reader.closed
+        return any(connection.broken or connection.closed for connection in self._connections)
 
     async def close(self, *, is_lost: bool = False) -> None:
         """Of a lost session, who still waits for an answer is woken with an error first: an event loop says nothing about a
         descriptor that is closed under a waiter."""
-        for connection in (self.writer, self.reader):
+        for connection in self._connections:
             if is_lost:
-                with contextlib.suppress(psycopg.Error, OSError):
-                    _shut_down(connection)
+                _shut_down(connection)
             async with connection.lock:
                 with contextlib.suppress(psycopg.Error, OSError):
                     await connection.close()
 
 
 def _shut_down(connection: Connection) -> None:
-    with socket.socket(fileno=os.dup(connection.fileno())) as shared:
+    """Who waits for an answer is woken with an error. Of a connection that is gone there is nothing to shut."""
+    with contextlib.suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as shared:
         shared.shutdown(socket.SHUT_RDWR)
 
 
-async def connect(url: str, schema: str) -> Session:
+@contextmanager
+def bounded(connection: Connection, wait_s: float) -> Iterator[Connection]:
+    """Cuts the connection when what is done with it takes longer. Cancelling would wait for the server's word."""
+    timer = asyncio.get_running_loop().call_later(wait_s, _shut_down, connection)
+    try:
+        yield connection
+    finally:
+        timer.cancel()
+
+
+async def connect(url: str, schema: str, count: int = 2) -> Session:
     """Raises JournalError ``journal.unavailable``, ``journal.path`` (the url or the schema's name is no good)."""
     try:
         settings = conninfo_to_dict(url, **_KEEPALIVE)
@@ -104,104 +115,105 @@ async def connect(url: str, schema: str) -> Session:
             mend="It is like postgresql://user:password@host:5432/database.",
             code="journal.path",
         ) from None
+    made: list[Connection] = []
     try:
-        writer = await _connection(settings, schema)
-        try:
-            reader = await _connection(settings, schema)
-        except BaseException:
-            await writer.close()
-            raise
-    except (psycopg.Error, OSError) as error:
-        raise unavailable(error) from error
-    return Session(writer, reader)
+        while len(made) < count:
+            made.append(await _connection(settings, schema))
+    except BaseException as error:
+        for connection in made:
+            await connection.close()
+        if isinstance(error, psycopg.Error | OSError):
+            raise unavailable(error) from error
+        raise
+    return Session(made)
 
 
 async def _connection(settings: dict[str, Any], schema: str) -> Connection:
     connection: Connection = await AsyncConnection.connect(**settings, autocommit=True)
-    postgresql_arrays.register(connection)
-    await connection.execute(_SERVER_KEEPALIVE)
-    await connection.execute(_PLANS)
-    await connection.execute("SELECT set_config('search_path', quote_ident(%s), false)", (schema,))
-    # Acknowledged means on disk, also where the server's own default says otherwise.
-    await connection.execute(
-        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-    )
+    try:
+        with bounded(connection, CONNECT_TIMEOUT_S):
+            postgresql_arrays.register(connection)
+            await connection.execute(f"{_SERVER_KEEPALIVE}; {_STOPPED}; {_PLANS}")
+            await connection.execute("SELECT set_config('search_path', quote_ident(%s), false)", (schema,))
+            # Acknowledged means on disk, also where the server's own default says otherwise.
+            await connection.execute(
+                "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+            )
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 
-async def take_lock(writer: Connection, schema: str, wait_s: float) -> None:
+async def lock_journal(writer: Connection, schema: str, wait_s: float, *, is_shared: bool = False) -> None:
     """Raises JournalError ``journal.locked`` when another connection holds it for longer than ``wait_s``."""
+    shared = "_shared" if is_shared else ""
+    await _lock(writer, f"pg_try_advisory_lock{shared}(%s::integer, %s::integer)", _journal_key(schema), schema, wait_s)
+
+
+async def unlock_journal(writer: Connection, schema: str, *, is_shared: bool = False) -> None:
+    shared = "_shared" if is_shared else ""
+    await writer.execute(f"SELECT pg_advisory_unlock{shared}(%s::integer, %s::integer)", _journal_key(schema))
+
+
+async def lock_member(writer: Connection, schema: str, id_: int, wait_s: float) -> None:
+    """Ends an earlier connection of the same member that still holds the lock: what it was about is decided by that.
+    Raises JournalError ``journal.locked``."""
+    await end_holder(writer, schema, id_)
+    await _lock(writer, "pg_try_advisory_lock(%s::bigint)", (member_keys(schema) + id_,), schema, wait_s)
+
+
+async def end_holder(db: Connection, schema: str, id_: int) -> None:
+    """Ends the connection with which a member commits, so that nothing has to wait for what it has begun."""
+    query = (
+        f"SELECT pg_terminate_backend(l.pid) FROM pg_locks l WHERE {IS_KEYED_LOCK} AND {LOCK_KEY} = %s"
+        " AND l.pid <> pg_backend_pid()"
+    )
+    with contextlib.suppress(psycopg.errors.InsufficientPrivilege):  # then the server notices by itself, later
+        await db.execute(query, (member_keys(schema) + id_,))
+
+
+# Of a row `l` of pg_locks: whether it is of the kind that members hold, and which.
+IS_KEYED_LOCK = (
+    "l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted"
+    " AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
+)
+LOCK_KEY = "((l.classid::bigint << 32) | l.objid::bigint)"
+
+
+def member_keys(schema: str) -> int:
+    """The lock of a member has this number plus its id."""
+    return crc32(schema.encode()) << 31
+
+
+def _journal_key(schema: str) -> tuple[int, int]:
+    return LOCK_CLASS, crc32(schema.encode()) - 2**31
+
+
+async def _lock(writer: Connection, lock: str, key: tuple[int, ...], schema: str, wait_s: float) -> None:
     deadline = time.monotonic() + wait_s
-    key = (LOCK_CLASS, crc32(schema.encode()) - 2**31)
     while True:
-        found = await (await writer.execute("SELECT pg_try_advisory_lock(%s::integer, %s::integer)", key)).fetchone()
+        found = await (await writer.execute(f"SELECT {lock}", key)).fetchone()
         if found and found[0]:
             return
         if time.monotonic() > deadline:
             raise JournalError(
-                f"The journal in schema '{schema}' is in use{await _holder(writer, schema)}.",
+                f"The journal in schema '{schema}' is in use{await _holder(writer)}.",
                 mend="Stop that engine first, or give this one a schema of its own.",
                 code="journal.locked",
             )
         await asyncio.sleep(POLL_S)
 
 
-async def _holder(writer: Connection, schema: str) -> str:
-    try:
-        row = await (await writer.execute("SELECT node FROM owners WHERE name = %s", (OWNER,))).fetchone()
-    except psycopg.Error:
-        return ""
-    return f" by {row[0]}" if row else ""
-
-
-async def own(writer: Connection) -> Owned:
-    """Makes this the owner: from now on no commit of an earlier one can succeed."""
-    cursor = await writer.execute(
-        "INSERT INTO owners AS o (name, token, commits, pid, node, last_seq) VALUES (%s, 1, 0, pg_backend_pid(), %s, 0)"
-        " ON CONFLICT (name) DO UPDATE SET token = o.token + 1, commits = 0, pid = excluded.pid, node = excluded.node,"
-        " last_seq = greatest(o.last_seq, (SELECT coalesce(max(seq), 0) FROM messages))"
-        " RETURNING token, commits, last_seq",
-        (OWNER, f"process {os.getpid()} on {socket.gethostname()}"),
-    )
-    row = await cursor.fetchone()
-    assert row is not None
-    return Owned(*row)
-
-
-async def owned(writer: Connection, token: int) -> Owned | None:
-    """How far this owner has come; None when another has had the journal since."""
-    cursor = await writer.execute(
-        "UPDATE owners SET pid = pg_backend_pid() WHERE name = %s AND token = %s RETURNING token, commits, last_seq",
-        (OWNER, token),
-    )
-    row = await cursor.fetchone()
-    return None if row is None else Owned(*row)
-
-
-async def migrate(writer: Connection, schema: str, now_us: int, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:
-    """Raises JournalError ``journal.newer``, ``journal.foreign`` (the schema holds tables that are not a journal's)."""
-    exists = await (await writer.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,))).fetchone()
-    if not exists:
-        await writer.execute(psycopg.sql.SQL("CREATE SCHEMA {}").format(psycopg.sql.Identifier(schema)))
-    tables = await (await writer.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (schema,))).fetchall()
-    names = {name for (name,) in tables}
-    if names and not names >= {"version", "owners"} and names != {"version"}:
-        raise JournalError(
-            f"The schema '{schema}' holds tables of something else: {', '.join(sorted(names)[:5])}.",
-            mend="Give the journal a schema of its own; this one was left as it is.",
-            code="journal.foreign",
-        )
-    await writer.execute(VERSION_TABLE)
-    row = await (await writer.execute("SELECT coalesce(max(version), 0) FROM version")).fetchone()
-    version = int(row[0]) if row else 0
-    if version > len(migrations):
-        raise JournalError(
-            f"The journal in schema '{schema}' has layout {version}; this Accord knows layouts up to {len(migrations)}.",
-            mend="Run the version of Accord that wrote it, or a newer one.",
-            code="journal.newer",
-        )
-    for number, statements in enumerate(migrations[version:], start=version + 1):
-        async with writer.transaction():
-            for statement in statements:
-                await writer.execute(statement)
-            await writer.execute("INSERT INTO version VALUES (%s, %s)", (number, now_us))
+async def _holder(writer: Connection) -> str:
+    for query in (
+        "SELECT name FROM members ORDER BY id",
+        "SELECT node FROM owners",
+    ):  # an engine of layout 1 has no members
+        try:
+            rows = await (await writer.execute(query)).fetchall()
+        except psycopg.Error:
+            continue
+        if rows:
+            return " by " + ", ".join(name for (name,) in rows)
+    return ""

@@ -11,9 +11,10 @@ from psycopg import Connection, sql
 
 from accord.errors import JournalError
 from accord.journal.encoding import decode_letter, decode_message, decode_paths, decode_results, to_us
+from accord.journal.shared import part_of
 from accord.journal.stores.postgresql_arrays import storable
 from accord.journal.stores.postgresql_faults import unavailable
-from accord.journal.stores.postgresql_schema import MIGRATIONS, part_of
+from accord.journal.stores.postgresql_schema import MIGRATIONS
 
 _EXAMPLES_MAX = 5
 _FETCH = 1_000  # rows held in memory at a time
@@ -62,7 +63,14 @@ _QUERIES: tuple[tuple[str, LiteralString], ...] = (
         "SELECT a.entity || '/' || a.key || '/' || a.other FROM cross_references a LEFT JOIN cross_references b"
         " ON b.entity = a.other AND b.key = a.other_key AND b.other = a.entity WHERE b.key IS NULL",
     ),
-    ("journal without an owner's row", "SELECT 'owners' WHERE NOT EXISTS (SELECT FROM owners)"),
+    (
+        "part whose held messages are counted wrong",
+        "SELECT part FROM (SELECT -1 - slot AS part, sum(n) AS counted, 0 AS found FROM counters WHERE state = 2 GROUP BY 1"
+        " UNION ALL SELECT part, 0, count(*) FROM messages WHERE state = 2 GROUP BY 1) p"
+        " GROUP BY part HAVING sum(counted) != sum(found)",
+    ),
+    ("part without a row", "SELECT n FROM generate_series(0, 63) n WHERE NOT EXISTS (SELECT FROM parts WHERE part = n)"),
+    ("member without a beat", "SELECT id FROM members WHERE NOT EXISTS (SELECT FROM beats WHERE member = id)"),
 )  # fmt: skip
 
 
@@ -85,7 +93,7 @@ def verify(url: str, schema: str = "accord") -> list[str]:
 
 def _violations(db: Connection[Any]) -> Iterator[str]:
     row = db.execute("SELECT max(version) FROM version").fetchone()
-    if row != (len(MIGRATIONS),):
+    if row is None or row[0] < len(MIGRATIONS) or not _is_compatible(db):
         yield f"the layout is {row and row[0]}, this program checks {len(MIGRATIONS)}"
         return
     for name, query in _QUERIES:
@@ -94,6 +102,11 @@ def _violations(db: Connection[Any]) -> Iterator[str]:
             more = " …" if len(culprits) > _EXAMPLES_MAX else ""
             yield f"{name}: {', '.join(str(row[0]) for row in culprits[:_EXAMPLES_MAX])}{more}"
     yield from _undecodable(db)
+
+
+def _is_compatible(db: Connection[Any]) -> bool:
+    row = db.execute("SELECT max(compatible_from) FROM version").fetchone()
+    return row is not None and bool(row[0] <= len(MIGRATIONS))
 
 
 def _undecodable(db: Connection[Any]) -> Iterator[str]:

@@ -29,9 +29,11 @@ from accord.journal.operations import (
     Settle,
     State,
 )
+from accord.journal.shared import part_of
 from accord.journal.stores.postgresql_arrays import bigints, blobs, texts
+from accord.journal.stores.postgresql_faults import not_owner
+from accord.journal.stores.postgresql_holding import IS_OWN
 from accord.journal.stores.postgresql_rare import RARE, Context, settle_of_move
-from accord.journal.stores.postgresql_schema import part_of
 from accord.record import Cursor, Message
 
 _ACCEPT = """WITH known AS (
@@ -49,19 +51,19 @@ _ACCEPT = """WITH known AS (
     INSERT INTO contents (seq, message) SELECT seq, content FROM fresh
 ), marked AS (
     INSERT INTO marks (digest, seq, at) SELECT digest, seq, at FROM fresh WHERE digest IS NOT NULL
-    UNION ALL SELECT digest, id_seq, at FROM known WHERE digest IS NOT NULL AND NOT is_marked AND id_seq IS NOT NULL
+    UNION ALL SELECT digest, id_seq, at FROM known WHERE digest IS NOT NULL AND NOT is_marked AND id_seq IS NOT NULL ORDER BY 1
 ), counted AS (
-    INSERT INTO counters AS c (flow, state, held_by, n) SELECT flow, 0, '', count(*) FROM fresh GROUP BY flow
-    ON CONFLICT (flow, state, held_by) DO UPDATE SET n = c.n + excluded.n
+    INSERT INTO counters AS c (flow, state, held_by, slot, n) SELECT flow, 0, '', %s::bigint, count(*) FROM fresh GROUP BY flow
+    ON CONFLICT (flow, state, held_by, slot) DO UPDATE SET n = c.n + excluded.n
 )
 SELECT n, seq, false FROM fresh
 UNION ALL SELECT n, CASE WHEN is_marked THEN coalesce((SELECT m.seq FROM messages m WHERE m.seq = mark_seq), 0) ELSE id_seq END, true
 FROM known WHERE is_marked OR id_seq IS NOT NULL ORDER BY 1"""
 
-_SETTLE = """WITH old AS (
-    SELECT i.*, m.flow, m.state AS old_state, m.held_by AS old_held_by, m.parts
+_SETTLE = f"""WITH old AS (
+    SELECT i.*, m.flow, m.part, m.state AS old_state, m.held_by AS old_held_by, m.parts
     FROM unnest(%s, %s, %s, %s, %s, %s, %s, %s, %s) AS i (seq, state, attempts, due, held_by, reason, in_doubt, result, letter)
-    JOIN messages m ON m.seq = i.seq WHERE m.state < 10
+    JOIN messages m ON m.seq = i.seq WHERE m.state < 10 AND {IS_OWN}
 ), settled AS (
     UPDATE messages m SET state = o.state, is_head = m.is_head AND o.state < 10, attempts = o.attempts,
         parts = m.parts + (o.result IS NOT NULL)::integer, due = o.due, held_by = o.held_by, reason = o.reason,
@@ -73,10 +75,11 @@ _SETTLE = """WITH old AS (
     INSERT INTO dead (seq, flow, at, letter) SELECT seq, flow, %s::bigint, letter FROM old WHERE letter IS NOT NULL
     ON CONFLICT (seq) DO UPDATE SET at = excluded.at, letter = excluded.letter
 ), counted AS (
-    INSERT INTO counters AS c (flow, state, held_by, n) SELECT flow, state, held_by, sum(n) FROM (
-        SELECT flow, old_state AS state, old_held_by AS held_by, -1 AS n FROM old
-        UNION ALL SELECT flow, state::smallint, held_by, 1 FROM old) AS changes
-    GROUP BY 1, 2, 3 HAVING sum(n) <> 0 ON CONFLICT (flow, state, held_by) DO UPDATE SET n = c.n + excluded.n
+    INSERT INTO counters AS c (flow, state, held_by, slot, n) SELECT flow, state, held_by, slot, sum(n) FROM (
+        SELECT flow, old_state AS state, old_held_by AS held_by,
+            CASE WHEN old_state = 2 THEN -1 - part ELSE %s::bigint END AS slot, -1 AS n FROM old
+        UNION ALL SELECT flow, state::smallint, held_by, CASE WHEN state = 2 THEN -1 - part ELSE %s::bigint END, 1 FROM old) AS changes
+    GROUP BY 1, 2, 3, 4 HAVING sum(n) <> 0 ON CONFLICT (flow, state, held_by, slot) DO UPDATE SET n = c.n + excluded.n
 ), referred AS (
     INSERT INTO cross_references (entity, key, other, other_key)
     SELECT DISTINCT ON (entity, key, other) entity, key, other, other_key
@@ -99,7 +102,7 @@ _PROMOTE = """UPDATE messages m SET is_head = true
     WHERE m.seq = h.seq AND NOT h.is_head"""
 
 _MARK = """WITH i AS (SELECT * FROM unnest(%s, %s, %s, %s) WITH ORDINALITY AS i (digest, seq, at, version, n)), made AS (
-    INSERT INTO marks AS k (digest, seq, at, version) SELECT digest, seq, at, version FROM i
+    INSERT INTO marks AS k (digest, seq, at, version) SELECT digest, seq, at, version FROM i ORDER BY digest
     ON CONFLICT (digest) DO UPDATE SET seq = excluded.seq, at = excluded.at, version = excluded.version
     WHERE excluded.version > k.version RETURNING digest
 )
@@ -123,6 +126,7 @@ class _Segment:
         self.cursors: list[tuple[int | None, Cursor]] = []
         self.taken: set[Any] = set()  # message ids (text), digests (bytes), sequence numbers settled (int)
         self.digests: list[bytes | None] = []
+        self.parts: list[int] = []
 
     def take(self, names: Sequence[Any]) -> bool:
         """False, with nothing changed, when one of the names is taken or comes twice."""
@@ -133,11 +137,15 @@ class _Segment:
 
 
 class GroupWrites:
-    """Applies one group; ``last_seq`` is the largest sequence number given so far, and afterwards."""
+    """Applies one group; ``last_seq`` is the largest sequence number given so far, and afterwards. It gives none after ``end_seq``.
 
-    def __init__(self, connection: AsyncConnection[Any], context: Context, last_seq: int) -> None:
+    Raises JournalError ``journal.not-owner`` for an Accept of a message that belongs to another member.
+    """
+
+    def __init__(self, connection: AsyncConnection[Any], context: Context, last_seq: int, end_seq: int) -> None:
         self._connection = connection
         self._context = context
+        self._end_seq = end_seq
         self.last_seq = last_seq
         self._segment = _Segment()
         self._results: list[Any] = []
@@ -160,7 +168,7 @@ class GroupWrites:
             if gather is None:
                 await self._flush()
                 self._results[position] = await RARE[type(operation)](self._connection, self._context, operation)
-            elif isinstance(operation, Settle) and operation.seq > self.last_seq:
+            elif isinstance(operation, Settle) and self.last_seq < operation.seq <= self._end_seq:
                 await self._flush()  # of a message of this group, or of none
                 gather(position, operation)
                 await self._flush()
@@ -187,7 +195,12 @@ class GroupWrites:
         ]
         if not self._segment.take([m.id for m in operation.messages] + [d for d in digests if d]):
             return False
+        parts = [part_of(m.flow, m.key) for m in operation.messages]
+        for part in parts:
+            if not self._context.holding.of(part):
+                raise not_owner(part)
         self._segment.messages.extend(operation.messages)
+        self._segment.parts.extend(parts)
         self._segment.digests.extend(digests)
         self._segment.accepts.append((position, len(operation.messages)))
         self._cursors_of(None, operation.cursors)
@@ -262,11 +275,12 @@ class GroupWrites:
             texts([m.id for m in messages]),
             texts([m.flow for m in messages]),
             texts([m.key for m in messages]),
-            bigints([part_of(m.flow, m.key) for m in messages]),
+            bigints(segment.parts),
             bigints([to_us(m.time) for m in messages]),
             blobs(segment.digests),
             blobs([encode(m) for m in messages]),
             self.last_seq,
+            self._context.member,
         )
 
     def _settle_values(self, segment: _Segment) -> _Row:
@@ -287,8 +301,11 @@ class GroupWrites:
             blobs([encode(s.in_doubt) if s.in_doubt else None for s in settles]),
             blobs([encode({r.path: r.value for r in s.results}) if s.results else None for s in settles]),
             blobs([_letter(s) if s.state == _DEAD else None for s in settles]),
+            self._context.mask,
             now_us,
             now_us,
+            self._context.member,
+            self._context.member,
             bigints([seq for seq, _ in references]),
             *(texts([one[column] for _, one in references]) for column in range(4)),
             bigints([seq for seq, _ in segment.cursors]),
