@@ -73,6 +73,11 @@ class FlowQueue:
         return len(self._tasks)
 
     @property
+    def fresh_count(self) -> int:
+        """Messages in memory while nothing open is outside it; 0 otherwise."""
+        return len(self._seqs) if self._is_direct else 0
+
+    @property
     def room(self) -> int:
         return 0 if self._is_stopped or self._is_paused else max(0, self.window - len(self._seqs))
 

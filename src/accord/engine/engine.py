@@ -25,6 +25,7 @@ from accord.engine.gate import Gate
 from accord.engine.http import PooledHttpClient
 from accord.engine.intake import Bounds, Callers, Ended, Intake
 from accord.engine.pauses import Pauses
+from accord.engine.pressure import Pressure
 from accord.engine.release import Releaser
 from accord.engine.retention import Retention, prune_forever
 from accord.engine.run import Attempt
@@ -92,6 +93,7 @@ class Engine:
         }
         self._callers = Callers()
         self._queues: dict[str, FlowQueue] = {}
+        self._pressure = Pressure(self._queues)
         self._stops: dict[int, Stop] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._clients: list[PooledHttpClient] = []
@@ -163,6 +165,7 @@ class Engine:
         if self.address:
             crash_point("drain.begun")
             self.observer.emit(EngineStopping(in_flight=running))
+        self._pressure.close()
         if self._web is not None:
             await self._web.stop()
             self._web = None
@@ -266,6 +269,7 @@ class Engine:
             self.acceptor,
             self._callers,
             self.settings.bounds,
+            self._pressure,
             self.observer,
             self.clock,
             is_ready=lambda: self._is_ready,

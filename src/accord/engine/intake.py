@@ -17,6 +17,7 @@ import msgspec
 from accord.engine.accept import Acceptor, Arrival, Stored
 from accord.engine.answer import RETRY_AFTER, Answer, Reply, busy, problem
 from accord.engine.clock import Clock
+from accord.engine.pressure import Pressure
 from accord.errors import Faults, JournalError
 from accord.flow.commands import Respond
 from accord.flow.flow import Flow
@@ -50,6 +51,7 @@ class Intake:
         acceptor: Acceptor,
         waiting: Callers,
         bounds: Bounds,
+        pressure: Pressure,
         observer: Observer,
         clock: Clock,
         *,
@@ -60,6 +62,7 @@ class Intake:
         self._acceptor = acceptor
         self._waiting = waiting
         self._bounds = bounds
+        self._pressure = pressure
         self._observer = observer
         self._clock = clock
         self._is_ready = is_ready
@@ -165,9 +168,11 @@ class Intake:
             self._observer.counters["intake.accepted"] += len(found.ids)
             if caller is not None:
                 return self._work(reply, self._computed(caller[0], caller[1], messages, found))
-            return reply(Answer(200, received.answer or _counted(found), received.answer_type))
+            answer = Answer(200, received.answer or _counted(found), received.answer_type)
+            return self._pressure.hold(lambda: reply(answer)) if self._pressure.is_high else reply(answer)
 
         self._requests += 1
+        self._pressure.watch()
         return self._acceptor.store_then(messages, stored)
 
     async def _computed(
