@@ -1,4 +1,4 @@
-"""Inventory and shipping keep the promises of their own OpenAPI documents, whatever is sent."""
+"""The REST stand-ins keep the promises of their own OpenAPI documents, whatever is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ checks.load_all_checks()
 CHECKS = checks.CHECKS.get_by_names(
     ["not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance"]
 )
-DOORS = [("inventory", "Authorization", "token", "Bearer {}"), ("shipping", "X-Api-Key", "api_key", "{}")]
+DOORS = [
+    ("inventory", "Authorization", "token", "Bearer {}"),
+    ("shipping", "X-Api-Key", "api_key", "{}"),
+    ("marketing", "Authorization", "token", "Bearer {}"),
+    ("helpdesk", "X-Api-Key", "api_key", "{}"),
+]
 
 
 @pytest.mark.parametrize(("name", "header", "secret", "form"), DOORS)

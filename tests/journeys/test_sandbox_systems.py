@@ -328,5 +328,5 @@ def test_the_children_end_with_the_sandbox_and_a_broken_one_is_named(tmp_path: P
     broken = {"accounting": {"database_url": "sqlite:////nowhere/at/all.db"}}
     with pytest.raises(SandboxError, match=r"(?s)accounting .*unable to open database"):
         Sandbox(tmp_path / "b", ["accounting"], settings=broken).__enter__()
-    with pytest.raises(SandboxError, match="no stand-in crm"):
-        Sandbox(tmp_path, ["crm"])
+    with pytest.raises(SandboxError, match="no stand-in payroll"):
+        Sandbox(tmp_path, ["payroll"])

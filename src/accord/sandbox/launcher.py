@@ -23,13 +23,15 @@ import msgspec
 
 from accord.sandbox.control import Known, Listing, SandboxError, ask, objects, read_listing
 
-SYSTEMS = ("shop", "inventory", "shipping", "accounting", "mail", "crm")
+SYSTEMS = ("shop", "inventory", "shipping", "accounting", "mail", "crm", "marketing", "helpdesk")
 CREDENTIALS: dict[str, tuple[str, ...]] = {
     "shop": ("access_token", "webhook_secret"),
     "inventory": ("token",),
     "shipping": ("api_key", "webhook_secret"),
     "accounting": (),
     "mail": ("username", "password"),
+    "marketing": ("token",),
+    "helpdesk": ("api_key", "webhook_secret"),
     "crm": ("client_id", "client_secret", "username"),
 }
 READY_WITHIN_S = 30.0

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -49,15 +49,23 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 Sign = Callable[[Delivery], dict[str, str]]
+OnAnswer = Callable[[Delivery, bytes], None]  # the body of an answer 2xx
+ANSWER_SIZE_BYTES_MAX = 1_000_000
 
 
 class Webhooks:
     """``sign`` gives the headers of a delivery (signature, ids, topic)."""
 
     def __init__(
-        self, store: Store, faults: FaultBoard, sign: Sign, dice: random.Random, settings: dict[str, Any]
+        self,
+        store: Store,
+        faults: FaultBoard,
+        sign: Sign,
+        dice: random.Random,
+        settings: dict[str, Any],
+        on_answer: OnAnswer | None = None,
     ) -> None:
-        self.store, self.faults, self.sign, self.dice = store, faults, sign, dice
+        self.store, self.faults, self.sign, self.dice, self.on_answer = store, faults, sign, dice, on_answer
         self.timeout_s = float(settings.get("webhook_timeout_s", 5.0))
         self.first_s = float(settings.get("webhook_retry_first_s", 0.25))  # real vendors wait minutes to hours
         self.longest_s = float(settings.get("webhook_retry_longest_s", 5.0))
@@ -73,6 +81,20 @@ class Webhooks:
                 (topic, url, secret, now, now),
             )
             return int(row.lastrowid or 0)
+
+    def register(self, topics: Iterable[str], url: str, secret: str) -> list[dict[str, Any]]:
+        """One registration for each topic, those that were there included."""
+        made = []
+        with self.store.transaction():
+            for topic in dict.fromkeys(topics):
+                row = self.store.one("SELECT id FROM hooks WHERE topic = ? AND url = ?", topic, url)
+                number = row[0] if row else self.add_hook(topic, url, secret)
+                made.append({"id": number, "topic": topic, "url": url})
+        return made
+
+    def registered(self) -> list[dict[str, Any]]:
+        rows = self.store.all("SELECT id, topic, url FROM hooks ORDER BY id")
+        return [{"id": number, "topic": topic, "url": url} for number, topic, url in rows]
 
     def is_wanted(self, topic: str) -> bool:
         """Whether anyone is registered for the topic: saves making a body nobody gets."""
@@ -173,4 +195,8 @@ class Webhooks:
             response = await client.post(delivery.url).headers(headers).body_bytes(delivery.body).build().send()
         except (PyreqwestError, ValueError, OSError) as fault:
             return f"{type(fault).__name__}: {fault}"
+        if self.on_answer is not None and 200 <= response.status < 300:
+            body = bytes(await response.bytes())
+            if len(body) <= ANSWER_SIZE_BYTES_MAX:
+                self.on_answer(delivery, body)
         return str(response.status)

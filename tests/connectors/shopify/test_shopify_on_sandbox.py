@@ -250,6 +250,11 @@ def test_signed_webhooks_arrive_and_an_order_is_fulfilled_once(sandbox: Sandbox,
         sku = told["line_items"][0]["sku"]
         variant = await connection.call("find_variant", CallItem("f", {"sku": sku}))
         assert isinstance(variant, Done) and variant.result["sku"] == sku
+        email = told["email"]
+        found = await connection.call("orders_of", CallItem("o", {"email": email.upper()}))
+        assert isinstance(found, Done) and told["id"] in [order["id"] for order in found.result["orders"]]
+        nobody = await connection.call("orders_of", CallItem("o", {"email": "no'body\\@example.com"}))
+        assert nobody == Done({"orders": []})
         tags = CallItem("g", {"order_id": placed["id"], "tags": ["packed"]})
         assert await connection.call("add_order_tags", tags) == Done()
         levels = [r async for page in connection.read(known_entities()["inventory_levels"]) for r in page.records]

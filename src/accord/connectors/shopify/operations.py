@@ -8,13 +8,24 @@ from typing import Any
 
 from accord.connectors.shopify import inputs, wire
 from accord.connectors.shopify.admin import Admin
-from accord.connectors.shopify.writing import with_key
+from accord.connectors.shopify.writing import quoted, with_key
 from accord.errors import Faults
 from accord.record import Done, Field, Outcome, Reject
 from accord.sdk.connector import CallItem, Idempotency, Operation
 from accord.settings.fields import read_fields
 from accord.settings.node import Node
 
+ORDERS_OF = 10
+ORDERS_OF_MAX = 50
+FOUND_ORDER = {
+    "id": "integer",
+    "name": "string",
+    "created_at": "datetime",
+    "currency": "string",
+    "total_price": "decimal",
+    "financial_status": "string?",
+    "fulfillment_status": "string?",
+}
 OPEN = ("OPEN", "IN_PROGRESS", "SCHEDULED")
 CANCELLED = ("CANCELLED", "ERROR", "FAILURE")
 
@@ -70,6 +81,14 @@ def known_operations() -> Mapping[str, Operation]:
             is_read_only=True,
             summary="The variant with this SKU",
         ),
+        Operation(
+            name="orders_of",
+            takes=_fields(email="string", newest="integer?"),
+            gives=_fields(orders={"list": FOUND_ORDER}),
+            idempotency=Idempotency.UPSERT,
+            is_read_only=True,
+            summary=f"The newest orders placed with this mail address, newest first ({ORDERS_OF} unless `newest` says otherwise)",
+        ),
     ]
     return {operation.name: operation for operation in made}
 
@@ -83,6 +102,7 @@ class Caller:
             "add_order_tags": self._add_tags,
             "remove_order_tags": self._remove_tags,
             "find_variant": self._find_variant,
+            "orders_of": self._orders_of,
         }
 
     async def call(self, operation: str, item: CallItem) -> Outcome:
@@ -137,14 +157,22 @@ class Caller:
 
     async def _find_variant(self, item: CallItem) -> Outcome:
         sku = str(item.arguments["sku"])
-        quoted = sku.replace("\\", "\\\\").replace("'", "\\'")
-        data = await self._admin.run("find_variant", {"query": f"sku:'{quoted}'"})
+        data = await self._admin.run("find_variant", {"query": f"sku:'{quoted(sku)}'"})
         nodes = [node for node in data["productVariants"]["nodes"] if node.get("sku") == sku]
         if not nodes:
             return Reject("no variant has this SKU", path="sku", code="connector.not-found")
         if len(nodes) > 1:
             return Reject("several variants have this SKU", path="sku")
         return Done(wire.variant(nodes[0]))
+
+    async def _orders_of(self, item: CallItem) -> Outcome:
+        email = str(item.arguments["email"])
+        size = min(max(int(item.arguments.get("newest") or ORDERS_OF), 1), ORDERS_OF_MAX)
+        data = await self._admin.run("orders_of", {"query": f"email:'{quoted(email)}'", "first": size})
+        # Shopify's search compares by words: an address within another one is found as well.
+        nodes = [node for node in data["orders"]["nodes"] if (node.get("email") or "").lower() == email.lower()]
+        orders = [wire.order(node) for node in nodes]
+        return Done({"orders": [{name: order[name] for name in FOUND_ORDER} for order in orders]})
 
 
 def _made_before(order: Any, tracking_number: str | None) -> Any:
@@ -155,7 +183,7 @@ def _made_before(order: Any, tracking_number: str | None) -> Any:
     return made[-1] if made else None
 
 
-def _fields(**given: str) -> dict[str, Field]:
+def _fields(**given: Any) -> dict[str, Field]:
     faults = Faults()
     fields = read_fields(Node.of(given), faults, what="operation")
     faults.raise_if_any()

@@ -71,7 +71,7 @@ class Writer:
     async def _create_order(self, item: WriteItem) -> Outcome:
         source = str(item.record.get("source_identifier") or item.effect_id)
         if item.in_doubt:
-            data = await self._admin.run("find_order", {"query": f"source_identifier:'{_quoted(source)}'"})
+            data = await self._admin.run("find_order", {"query": f"source_identifier:'{quoted(source)}'"})
             for node in data["orders"]["nodes"]:
                 if node.get("sourceIdentifier") == source:
                     return Done(wire.order(node), was_there=True)
@@ -184,6 +184,6 @@ def _need(record: Mapping[str, Any], name: str) -> None:
         raise Missing(name, f"{name} is needed to say which record is meant")
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A value within single quotes of the search syntax."""
     return text.replace("\\", "\\\\").replace("'", "\\'")

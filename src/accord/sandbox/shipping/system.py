@@ -184,21 +184,11 @@ class Shipping(RestSystem):
     def create_webhook(self, request: Request) -> Response:
         """One registration for each topic; the signing secret is the account's."""
         asked = decode_body(request, NewWebhook)
-        with self.store.transaction():
-            made = []
-            for topic in dict.fromkeys(asked.topics):
-                row = self.store.one("SELECT id FROM hooks WHERE topic = ? AND url = ?", topic, asked.url)
-                number = (
-                    row[0]
-                    if row
-                    else self.webhooks.add_hook(topic, asked.url, self.config.credentials["webhook_secret"])
-                )
-                made.append({"id": number, "topic": topic, "url": asked.url})
+        made = self.webhooks.register(asked.topics, asked.url, self.config.credentials["webhook_secret"])
         return json_response({"webhooks": made}, 201)
 
     def list_webhooks(self, request: Request) -> Response:
-        rows = self.store.all("SELECT id, topic, url FROM hooks ORDER BY id")
-        return json_response({"webhooks": [{"id": n, "topic": t, "url": u} for n, t, u in rows]})
+        return json_response({"webhooks": self.webhooks.registered()})
 
     def delete_webhook(self, request: Request) -> Response:
         text = request.parameters["id"]
