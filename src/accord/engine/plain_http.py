@@ -131,6 +131,7 @@ class PlainHttp:
             connection.abort()
         if self._timer is not None:
             self._timer.cancel()
+        await asyncio.sleep(0)  # sockets close in the loop's next turn, which may be its last
 
     def _take_idle(self, where: tuple[str, int], now: float) -> _Connection | None:
         """The one used last: it is the least likely to have been closed by its server."""

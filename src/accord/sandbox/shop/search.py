@@ -16,7 +16,8 @@ from accord.sandbox.store import Store
 
 PAGE_MAX = 250
 View = dict[str, Any]
-_TERM = re.compile(r"""\s*(?:AND\s+)?(-?)(\w+):(>=|<=|>|<)?("[^"]*"|'[^']*'|[^\s()]+)""")
+_TERM = re.compile(r"""\s*(?:AND\s+)?(-?)(\w+):(>=|<=|>|<)?("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s()]+)""")
+_ESCAPED = re.compile(r"\\(.)")
 TIMES = ("created_at", "updated_at", "processed_at")
 
 
@@ -46,7 +47,7 @@ def parse_search(text: str | None, source: Source) -> tuple[list[str], list[Any]
         if match is None:
             raise bad(f"The stand-in reads only field:value terms joined by AND, not {text[position:][:80]!r}.")
         negated, field, operator, value = match.groups()
-        value = value.strip("\"'")
+        value = _ESCAPED.sub(r"\1", value[1:-1]) if value[0] in "\"'" else value
         position = match.end()
         if field == "status" and value == "any":
             continue
