@@ -1,4 +1,4 @@
-"""Real servers for tests: PostgreSQL and MariaDB of the machine, each in a folder and on a port of its own.
+"""Real servers for tests: PostgreSQL, MariaDB and NATS of the machine, each in a folder and on a port of its own.
 
 Missing servers are installed with apt when the tests run as root; else the tests that need them are skipped, naming the package.
 Every pytest process (xdist worker) has its own servers, started at first use and stopped at its end.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import pwd
 import shutil
@@ -16,8 +17,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,7 +75,7 @@ def _need(name: str, package: str, *globs: str) -> str:
 
 
 class Server:
-    """A database server process. ``stop`` ends it well, ``kill`` at once (SIGKILL); ``start`` brings it up again."""
+    """A server process. ``stop`` ends it well, ``kill`` at once (SIGKILL); ``start`` brings it up again."""
 
     scheme = ""
     database = ""
@@ -216,6 +219,87 @@ class MariaServer(Server):
         return True
 
 
+class NatsServer(Server):
+    """One of a cluster's servers: ``routes`` are the cluster ports of all."""
+
+    scheme = "nats"
+
+    def __init__(self, folder: Path, program: str, name: str, cluster_port: int, routes: Sequence[int]) -> None:
+        super().__init__(folder)
+        self.program = program
+        self.name = name
+        self.cluster_port = cluster_port
+        self.monitor_port = free_port()
+        lines = [
+            f"server_name: {name}",
+            f'listen: "127.0.0.1:{self.port}"',
+            f'http: "127.0.0.1:{self.monitor_port}"',
+            f'jetstream {{ store_dir: "{folder / "data"}", max_mem: 64MB, max_file: 4GB }}',
+        ]
+        if len(routes) > 1:
+            urls = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
+            lines.append(
+                f'cluster {{ name: tests, listen: "127.0.0.1:{cluster_port}", no_advertise: true, routes: [{urls}] }}'
+            )
+        (folder / "nats.conf").write_text("\n".join(lines) + "\n")
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        return [self.program, "-c", str(self.folder / "nats.conf")]
+
+    def answers(self) -> bool:
+        return True
+
+    def monitor(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.monitor_port}/{path}", timeout=5) as answer:
+            return json.loads(answer.read())
+
+
+class NatsCluster:
+    """Servers that elect their leaders themselves."""
+
+    def __init__(self, servers: Sequence[NatsServer]) -> None:
+        self.servers = list(servers)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return tuple(server.url for server in self.servers)
+
+    def start(self) -> None:
+        for server in self.servers:
+            if server.process is None:
+                server.start()
+        wait_until("the NATS servers agree on a leader", self.has_leader)
+
+    def has_leader(self) -> bool:
+        if len(self.servers) == 1:
+            return True
+        with contextlib.suppress(OSError, ValueError):
+            meta = [server.monitor("jsz").get("meta_cluster") or {} for server in self.servers if server.process]
+            return all(one.get("leader") and one.get("cluster_size") == len(self.servers) for one in meta)
+        return False
+
+    def leader_of(self, stream: str) -> NatsServer | None:
+        """The server that leads a stream just now."""
+        for server in self.servers:
+            if server.process is None:
+                continue
+            with contextlib.suppress(OSError, ValueError):
+                accounts = server.monitor("jsz?streams=true&leader-only=false").get("account_details") or []
+                for found in (one for account in accounts for one in account.get("stream_detail") or []):
+                    leader = (found.get("cluster") or {}).get("leader", server.name)
+                    if found["name"] == stream and leader:
+                        return next(one for one in self.servers if one.name == leader)
+        return None
+
+    def stop(self) -> None:
+        for server in self.servers:
+            server.kill()  # what tests leave behind is not needed
+
+
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
     """A short path other users may enter (a socket's path is at most 107 bytes long)."""
@@ -247,6 +331,38 @@ def running_mariadb() -> Iterator[MariaServer]:
             yield server
         finally:
             server.stop()
+
+
+@contextlib.contextmanager
+def running_nats(size: int = 3) -> Iterator[NatsCluster]:
+    program = _need("nats-server", "nats-server", "usr/sbin/nats-server")
+    ports = [free_port() for _ in range(size)]
+    with _folder() as folder:
+        servers = []
+        for number, port in enumerate(ports, start=1):
+            own = folder / f"n{number}"
+            own.mkdir()
+            servers.append(NatsServer(own, program, f"n{number}", port, ports))
+        cluster = NatsCluster(servers)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def nats_server() -> Iterator[NatsCluster]:
+    """A single one."""
+    with running_nats(1) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def nats_cluster() -> Iterator[NatsCluster]:
+    """Three; whoever stops one starts it again."""
+    with running_nats(3) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

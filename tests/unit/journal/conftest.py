@@ -1,5 +1,5 @@
-"""A server for the stores that need one."""
+"""Servers for the stores that need one."""
 
-from tests.servers import postgres
+from tests.servers import nats_cluster, nats_server, postgres
 
-__all__ = ["postgres"]
+__all__ = ["nats_cluster", "nats_server", "postgres"]

@@ -57,6 +57,8 @@ class SqliteStore(SqliteReads):
 
     ``cache_bytes``: pages kept in memory, so that random index pages are not read again; ``wal_frames_start`` and
     ``wal_frames_max``: log length in pages at which a checkpoint begins beside the writer, and at which the writer must help.
+    ``is_synced`` False: a killed process still loses nothing, but a power cut may take the last commits (whole ones, the newest);
+    only for a state that can be made again from elsewhere.
     """
 
     def __init__(
@@ -67,12 +69,14 @@ class SqliteStore(SqliteReads):
         cache_bytes: int = 64 * 1024 * 1024,
         wal_frames_start: int = 1_000,
         wal_frames_max: int = 32_000,
+        is_synced: bool = True,
     ) -> None:
         self.path = Path(path)
         self._now = now
         self._cache_bytes = cache_bytes
         self._wal_frames_start = wal_frames_start
         self._wal_frames_max = wal_frames_max
+        self._is_synced = is_synced
         self._lock = FileLock(self.path)
         self._is_open = False
 
@@ -133,7 +137,7 @@ class SqliteStore(SqliteReads):
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, timeout=5.0, check_same_thread=False)
-        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA synchronous = {'FULL' if self._is_synced else 'NORMAL'}")
         db.execute("PRAGMA fullfsync = ON")
         db.execute("PRAGMA wal_autocheckpoint = 0")
         db.execute("PRAGMA temp_store = MEMORY")

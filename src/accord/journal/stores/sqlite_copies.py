@@ -38,11 +38,11 @@ def backup(journal: Path, to: Path, *, may_replace: bool = False) -> Copied:
     try:
         partial.unlink(missing_ok=True)
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        copied = _copy(journal, partial)
+        copied = copy_online(journal, partial)
         _check_copy(partial)
-        _sync(partial)
+        sync(partial)
         partial.replace(to)
-        _sync(to.parent)
+        sync(to.parent)
     except OSError as error:
         what = f"The backup {to} cannot be written: {error.strerror}."
         raise JournalError(
@@ -86,10 +86,10 @@ def _put(journal: Path, source: Path) -> Path | None:
     new.unlink(missing_ok=True)
     os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     shutil.copyfile(source, new)
-    _sync(new)
+    sync(new)
     kept = _set_aside(journal) if journal.exists() else None
     new.replace(journal)
-    _sync(journal.parent)
+    sync(journal.parent)
     return kept
 
 
@@ -107,7 +107,8 @@ def _set_aside(journal: Path) -> Path:
     return kept
 
 
-def _copy(journal: Path, to: Path) -> Copied:
+def copy_online(journal: Path, to: Path) -> Copied:
+    """Into the empty file ``to``, as of one commit. Raises sqlite3.Error, OSError, JournalError ``journal.foreign``."""
     source = sqlite3.connect(f"{journal.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
     with contextlib.closing(source), contextlib.closing(sqlite3.connect(to, isolation_level=None)) as target:
         check_is_journal(source, str(journal))
@@ -145,7 +146,8 @@ def _check_place(path: Path, *, may_replace: bool) -> None:
         raise JournalError(what, mend="Choose another place, or replace it with --force.", code="journal.exists")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """A file's content, or a folder's names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

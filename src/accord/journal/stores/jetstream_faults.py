@@ -1,0 +1,68 @@
+"""What goes wrong with a journal in NATS JetStream, as errors of the journal: one place for all of them."""
+
+from __future__ import annotations
+
+from accord.errors import JournalError
+
+_SHOWN_MAX = 300  # characters of a foreign error
+
+
+def unavailable(why: object) -> JournalError:
+    text = " ".join(str(why).split())[:_SHOWN_MAX]
+    return JournalError(
+        f"The journal's log cannot be written{': ' if text else ''}{text}.",
+        mend="Accord connects again by itself as soon as it can; nothing was kept.",
+        code="journal.unavailable",
+    )
+
+
+def fenced() -> JournalError:
+    return JournalError(
+        "Another engine has taken over this journal.",
+        mend="Stop this engine and start it again: it then stands by until the other one ends.",
+        code="journal.fenced",
+    )
+
+
+def closed() -> JournalError:
+    return JournalError("The journal is closed.", mend="Open it before use.", code="journal.closed")
+
+
+def operation_fault(error: BaseException) -> JournalError:
+    return JournalError(
+        f"An operation cannot be stored: {type(error).__name__}: {error}.",
+        mend="Its text must be Unicode, its times must carry a zone.",
+        code="journal.operation",
+    )
+
+
+def other_log(stream: str) -> JournalError:
+    return JournalError(
+        f"The journal on this machine belongs to another log than stream '{stream}'.",
+        mend="Check `servers` and `stream`; to begin with what that log holds, move the local file away.",
+        code="journal.other-log",
+    )
+
+
+def log_lost(stream: str, local: int, last: int) -> JournalError:
+    return JournalError(
+        f"The journal on this machine has applied entry {local} of stream '{stream}', which ends at {last}: the log has lost entries.",
+        mend="Restore the stream from its backup, or move the local file away to go on with what the log still has.",
+        code="journal.log-lost",
+    )
+
+
+def log_damaged(stream: str, what: str) -> JournalError:
+    return JournalError(
+        f"Stream '{stream}' is no whole log: {what}.",
+        mend="Restore the stream from its backup; `accord journal verify` tells more.",
+        code="journal.corrupt",
+    )
+
+
+def unfit_stream(stream: str, what: str) -> JournalError:
+    return JournalError(
+        f"Stream '{stream}' does not keep what the journal needs: {what}.",
+        mend="Mend the stream (`nats stream edit`), name another one, or change the project's `store`.",
+        code="journal.stream",
+    )

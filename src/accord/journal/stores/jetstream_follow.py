@@ -1,0 +1,94 @@
+"""Brings a machine's state up to what the log holds: from where it is, from a snapshot, or from nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from accord.errors import JournalError, JournalFull
+from accord.journal.replica import Replica
+from accord.journal.stores.jetstream_entries import advance, decode_entry
+from accord.journal.stores.jetstream_faults import log_damaged, log_lost, other_log, unavailable
+from accord.journal.stores.jetstream_log import LogStream
+from accord.journal.stores.jetstream_snapshots import Snapshots
+from accord.journal.stores.jetstream_state import LocalState
+
+LAST_WAIT_S = 10.0  # for a stream that is just starting to show its end again
+
+
+class Follower:
+    """All methods raise JournalError ``journal.unavailable`` while the log cannot be read."""
+
+    def __init__(self, log: LogStream, state: LocalState, replica: Replica) -> None:
+        self._log = log
+        self._state = state
+        self._replica = replica
+
+    async def check(self) -> None:
+        """The state and the stream belong together. Raises JournalError ``journal.other-log``, ``journal.log-lost``."""
+        position = self._state.position
+        if not position.counted:
+            return
+        extent = await self._log.extent()
+        deadline = asyncio.get_running_loop().time() + LAST_WAIT_S
+        while extent.last < position.seq and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.1)
+            extent = await self._log.extent()
+        if extent.last < position.counted:
+            raise log_lost(self._log.stream, position.counted, extent.last)
+        if position.counted < extent.first:
+            return  # trimmed: a snapshot will take this state's place
+        raws = await self._log.read(position.counted, 1)
+        if not raws:
+            raise unavailable(f"entry {position.counted} cannot be read")
+        try:
+            entry = decode_entry(raws[0].data)
+        except ValueError as error:
+            raise other_log(self._log.stream) from error
+        start = type(position)(position.log, 0, 0, entry.after)
+        if advance(start, position.counted, entry, raws[0].data)[0].digest != position.digest:
+            raise other_log(self._log.stream)
+
+    async def follow(self) -> bool:
+        """Applies all entries there are; whether one counted. Raises JournalFull, JournalError when this machine cannot take them."""
+        has_counted = False
+        while True:
+            raws = await self._log.read(self._state.position.seq + 1)
+            if not raws:
+                extent = await self._log.extent()
+                if extent.first <= self._state.position.seq + 1:
+                    return has_counted
+                await self._from_snapshot()
+                continue
+            for raw in raws:
+                has_counted |= self._state.apply(raw).counts
+
+    async def _from_snapshot(self) -> None:
+        """The entry that comes next has been trimmed."""
+        snapshots = Snapshots(self._log.context, self._log.stream, self._log.settings.replicas)
+        position = self._state.position
+        fitting = [s for s in await snapshots.found() if s.position.seq > position.seq]
+        partial = self._replica.folder / f"{self._log.stream}.snapshot.partial"
+        for number, snapshot in enumerate(fitting, start=1):
+            if position.log and snapshot.position.log != position.log:
+                raise other_log(self._log.stream)
+            try:
+                await snapshots.fetch(snapshot, partial)
+                self._put(partial)
+                return
+            except JournalError as error:
+                if error.code != "journal.corrupt" or number == len(fitting):
+                    raise
+            finally:
+                partial.unlink(missing_ok=True)
+        raise log_damaged(
+            self._log.stream, f"entry {position.seq + 1} is gone, and no snapshot holds what comes after it"
+        )
+
+    def _put(self, partial: Path) -> None:
+        try:
+            self._state.put(partial)
+        except OSError as error:
+            raise JournalFull(
+                f"A snapshot could not be put in place: {error.strerror}.", mend="Free space, or look at the disk."
+            ) from error
