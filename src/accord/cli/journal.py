@@ -12,6 +12,7 @@ from accord.cli.main import counted
 from accord.cli.operator import Operator
 from accord.cli.options import json_option, project_of_journal, project_options
 from accord.cli.output import show_json, show_table
+from accord.settings.project_file import StoreSpec
 
 STATES = ("ready", "waiting", "held", "done", "dead")
 
@@ -38,6 +39,8 @@ def verify(folder: Path, environment: str) -> None:
 
         assert store.url is not None
         violations = verify_schema(store.url.reveal(), store.schema)
+    elif store.kind == "jetstream":
+        violations = _verify_replica(folder, store)
     else:
         from accord.journal.stores.sqlite_verify import verify as verify_file
 
@@ -46,6 +49,18 @@ def verify(folder: Path, environment: str) -> None:
         click.echo(str(violation))
     click.echo(counted(len(violations), "violation"))
     sys.exit(1 if violations else 0)
+
+
+def _verify_replica(folder: Path, store: StoreSpec) -> list[str]:
+    """The file by itself, and against the log it was made from."""
+    from accord.engine.build import log_settings_of
+    from accord.journal.stores.jetstream_entries import POSITION_CURSOR
+    from accord.journal.stores.jetstream_verify import verify_log
+    from accord.journal.stores.sqlite_replica import SqliteReplica
+    from accord.journal.stores.sqlite_verify import verify as verify_file
+
+    position = SqliteReplica(folder / store.path).cursor(POSITION_CURSOR)
+    return verify_file(folder / store.path) + verify_log(log_settings_of(store), position)
 
 
 @command.command("stats")

@@ -15,7 +15,9 @@ def _journal_file(folder: Path, environment: str) -> Path:
     store = project_of_journal(folder, environment).environment.spec.store
     if store.kind != "sqlite":
         what = f"A journal of kind {store.kind} is no file that could be copied."
-        raise JournalError(what, mend="Use the database's own backup (pg_dump).", code="journal.no-file")
+        raise JournalError(
+            what, mend="Use the server's own backup (pg_dump, nats stream backup).", code="journal.no-file"
+        )
     return folder / store.path
 
 

@@ -52,7 +52,10 @@ def project_of_journal(folder: Path, environment: str) -> Project:
     from accord.settings.text import STAND_IN
 
     project = load_project(folder, environment, resolve_secrets=False)
-    if project.environment.spec.store.kind == "postgresql":  # where it is, is a secret itself
+    if project.environment.spec.store.kind in (
+        "postgresql",
+        "jetstream",
+    ):  # where it is, or who may read it, is a secret
         return load_project(folder, environment)
     if STAND_IN in project.environment.spec.store.path:
         what = "The place of the journal comes from an environment variable that is not set"

@@ -39,7 +39,8 @@ def command(folder: Path, environment: str, address: str, log: str, verbose: boo
     """Run the project in this process, until SIGTERM or Ctrl-C.
 
     Then nothing new is taken, running messages settle and the journal closes. The log goes to standard error. Secrets and
-    environment variables must be there.
+    environment variables must be there. Where the journal can be taken over (store of kind jetstream) and another engine has it, this
+    one stands by until that one ends.
     """
     import uvloop
 
@@ -48,7 +49,9 @@ def command(folder: Path, environment: str, address: str, log: str, verbose: boo
     from accord.project import load_project
 
     observer = Observer(level=Level.DEBUG if verbose else Level.INFO, as_json=log == "json")
-    uvloop.run(_run(engine_of(load_project(folder, environment), observer=observer, address=address)))
+    uvloop.run(
+        _run(engine_of(load_project(folder, environment), observer=observer, address=address, may_stand_by=True))
+    )
 
 
 async def _run(engine: Engine) -> None:
@@ -57,7 +60,8 @@ async def _run(engine: Engine) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        await engine.start()
+        if not await _started(engine, stop):
+            return
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
             raise
@@ -66,10 +70,31 @@ async def _run(engine: Engine) -> None:
         mend = "Stop what listens there, or give another with --address (port 0 takes a free one)."
         raise AccordError(f"The address {where} {why}.", mend=mend, code="cli.address") from error
     _calm_collector()
-    await stop.wait()
+    lost = asyncio.create_task(engine.journal.wait_lost())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([lost, stopped], return_when=asyncio.FIRST_COMPLETED)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)  # a second Ctrl-C ends at once; the journal bears it
     await engine.stop()
+    stopped.cancel()
+    if lost.done():
+        raise lost.result()  # another engine has the journal: whoever watches this process starts it again, to stand by
+    lost.cancel()
+
+
+async def _started(engine: Engine, stop: asyncio.Event) -> bool:
+    """False when it was stopped before it was ready, as one is that stands by."""
+    start = asyncio.create_task(engine.start())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([start, stopped], return_when=asyncio.FIRST_COMPLETED)
+    if start.done():
+        stopped.cancel()
+        await start
+        return True
+    while not start.done():
+        start.cancel()  # again: before Python 3.12 a wait that ends at the same moment may swallow it
+        await asyncio.wait([start], timeout=1)
+    return False
 
 
 def _calm_collector() -> None:

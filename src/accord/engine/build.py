@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from accord.engine.engine import Engine, EngineSettings
 from accord.engine.intake import Bounds
 from accord.engine.retention import Retention
@@ -9,15 +11,23 @@ from accord.errors import JournalError
 from accord.journal.store import AsyncStore, Store
 from accord.journal.stores.memory import MemoryStore
 from accord.journal.stores.sqlite import SqliteStore
+from accord.journal.stores.sqlite_replica import SqliteReplica
 from accord.observe import Observer
+from accord.observe.events import JournalLost, JournalStandsBy, JournalTaken
 from accord.project import Project
-from accord.settings.project_file import EnvironmentSpec
+from accord.settings.project_file import EnvironmentSpec, StoreSpec
+
+if TYPE_CHECKING:
+    from accord.journal.stores.jetstream_log import LogSettings
 
 STATE_FOLDER = ".accord"
 
 
-def engine_of(project: Project, *, observer: Observer | None = None, address: str = "") -> Engine:
-    """``address`` (host:port) takes the place of the declared one."""
+def engine_of(
+    project: Project, *, observer: Observer | None = None, address: str = "", may_stand_by: bool = False
+) -> Engine:
+    """``address`` (host:port) takes the place of the declared one. ``may_stand_by``: where another engine has a journal that can be
+    taken over, the start waits for that instead of failing."""
     spec = project.environment.spec
     if address:
         host, _, port = address.rpartition(":")
@@ -42,15 +52,21 @@ def engine_of(project: Project, *, observer: Observer | None = None, address: st
         drain_s=spec.drain.total_seconds(),
         api_token=spec.api_token,
     )
-    return Engine(project, settings, store_of(project, spec), observer=observer)
+    observer = observer or Observer()
+    store = store_of(project, spec, observer, may_stand_by=may_stand_by)
+    return Engine(project, settings, store, observer=observer)
 
 
-def store_of(project: Project, spec: EnvironmentSpec) -> Store | AsyncStore:
+def store_of(
+    project: Project, spec: EnvironmentSpec, observer: Observer | None = None, *, may_stand_by: bool = False
+) -> Store | AsyncStore:
     """Raises JournalError ``journal.extra`` when what the kind of store needs is not installed."""
     if spec.store.kind == "memory":
         return MemoryStore()
     if spec.store.kind == "postgresql":
         return _postgresql_of(spec)
+    if spec.store.kind == "jetstream":
+        return _jetstream_of(project, spec, observer or Observer(), may_stand_by=may_stand_by)
     path = project.folder / spec.store.path
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     return SqliteStore(path)
@@ -67,3 +83,38 @@ def _postgresql_of(spec: EnvironmentSpec) -> AsyncStore:
         ) from error
     assert spec.store.url is not None
     return PostgresqlStore(spec.store.url.reveal(), spec.store.schema)
+
+
+def _jetstream_of(project: Project, spec: EnvironmentSpec, observer: Observer, *, may_stand_by: bool) -> AsyncStore:
+    settings = log_settings_of(spec.store)
+    from accord.journal.stores.jetstream import JetStreamStore
+
+    def tell(state: str, owner: str) -> None:
+        if state == "standby":
+            observer.emit(JournalStandsBy(owner=owner))
+        elif state == "active":
+            observer.emit(JournalTaken())
+        else:
+            observer.emit(JournalLost(owner=owner))
+
+    path = project.folder / spec.store.path
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return JetStreamStore(settings, SqliteReplica(path), tell=tell, may_stand_by=may_stand_by)
+
+
+def log_settings_of(store: StoreSpec) -> LogSettings:
+    """Raises JournalError ``journal.extra``."""
+    try:
+        from accord.journal.stores.jetstream_log import LogSettings
+    except ImportError as error:
+        raise JournalError(
+            "A journal in NATS JetStream needs the package nats-py.",
+            mend="pip install 'accord-integration[jetstream]'",
+            code="journal.extra",
+        ) from error
+    return LogSettings(
+        servers=tuple(store.servers),
+        stream=store.stream,
+        replicas=store.replicas,
+        credentials=store.credentials.reveal() if store.credentials else "",
+    )

@@ -27,6 +27,7 @@ Waiter: TypeAlias = "asyncio.Future[Any] | Told"
 
 COMMIT_SIZE_MAX = 256  # messages and other operations; about 5 ms of work, which the loop's other tasks wait for
 PENDING_MAX = 20_000  # operations; a queue this long means the disk does not take what comes in
+LOST_EVERY_S = 0.5  # between two looks at whether the journal is another's
 WAIT_US = 2_000  # microseconds; worth it for disks whose sync takes longer than that
 _SMOOTHING = 0.1
 _OWN_FAULTS = ("journal.operation", "journal.not-owner")  # of one operation, which took the others of its group with it
@@ -131,6 +132,12 @@ class Journal:
             future = asyncio.get_running_loop().create_future()
             self._room.append(future)
             await future
+
+    async def wait_lost(self) -> JournalError:
+        """Returns when another engine has taken the journal over (``journal.fenced``): nothing can be committed any more."""
+        while self._server is None or (error := self._server.unavailable()) is None or error.code != "journal.fenced":  # noqa: ASYNC110
+            await asyncio.sleep(LOST_EVERY_S)
+        return error
 
     async def close(self) -> None:
         """Takes no more, commits what was submitted, closes the store."""

@@ -160,6 +160,27 @@ class JournalRefused(Event, frozen=True):
     reason: str
 
 
+class JournalStandsBy(Event, frozen=True):
+    """Another engine has the journal. This one follows it, and takes it over when nothing was heard of the other for a while."""
+
+    name = "journal.stands-by"
+    owner: str
+
+
+class JournalTaken(Event, frozen=True):
+    """This engine has the journal now."""
+
+    name = "journal.taken"
+
+
+class JournalLost(Event, frozen=True):
+    """Another engine has taken the journal over: this one can commit nothing any more, and ends."""
+
+    name = "journal.lost"
+    level = Level.ERROR
+    owner: str
+
+
 class SubscriptionFailed(Event, frozen=True):
     name = "subscription.failed"
     level = Level.WARNING

@@ -19,6 +19,8 @@ DEFAULT_ENVIRONMENT = "default"
 _REPLACED_WHOLE = ("store",)  # a store of another kind has other keys
 _PROJECT_NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 _SCHEMA_NAME = r"^[a-z][a-z0-9_]{0,62}$"
+_STREAM_NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
+_NATS_ADDRESS = r"^(nats|tls)://[^\s/@,]+$"
 _NAME_HINT = {"x-hint": "letters, digits, _ and -, beginning with a letter, at most 63"}
 
 
@@ -26,17 +28,19 @@ class StoreSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Where the journal is kept."""
 
     kind: Annotated[
-        Literal["sqlite", "postgresql", "memory"],
+        Literal["sqlite", "postgresql", "jetstream", "memory"],
         Meta(
             description="sqlite: one file, survives everything the disk survives. postgresql: a schema of a database, survives what"
-            " the database survives. memory: gone at the end, for trying out."
+            " the database survives. jetstream: a log replicated over NATS servers, with its state in a file here; survives the loss"
+            " of this machine and of any minority of the servers. memory: gone at the end, for trying out."
         ),
     ] = "sqlite"
     path: Annotated[
         str,
         Meta(
             min_length=1,
-            description="The file, relative to the project's folder. Keep it on a local disk, not a share.",
+            description="Of kinds sqlite and jetstream: the file, relative to the project's folder. Keep it on a local disk, not a"
+            " share.",
         ),
     ] = ".accord/journal.db"
     url: Annotated[
@@ -51,6 +55,32 @@ class StoreSpec(msgspec.Struct, frozen=True, kw_only=True):
             description="Of kind postgresql: the schema for the journal alone; made if missing. One engine has it at a time.",
         ),
     ] = "accord"
+    servers: Annotated[
+        list[Annotated[str, Meta(pattern=_NATS_ADDRESS)]],
+        Meta(
+            description="Of kind jetstream: nats:// or tls:// addresses of the cluster; one is enough to find the others."
+        ),
+    ] = []
+    stream: Annotated[
+        str,
+        Meta(
+            pattern=_STREAM_NAME,
+            extra_json_schema=_NAME_HINT,
+            description="Of kind jetstream: the stream that is the log; made if missing. One engine writes it, others stand by.",
+        ),
+    ] = "accord"
+    replicas: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=5,
+            description="Of kind jetstream: on how many servers each entry is kept. 3 outlive one server; 1 is for trying out.",
+        ),
+    ] = 3
+    credentials: Annotated[
+        Secret | None,
+        Meta(description="Of kind jetstream: the text of a .creds file, user:password, or a token, as ${secret:name}."),
+    ] = None
     place: Place = NOWHERE
 
     def __post_init__(self) -> None:
@@ -58,6 +88,12 @@ class StoreSpec(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("a store of kind postgresql needs its `url`, like ${secret:journal_url}")
         if self.kind != "postgresql" and self.url is not None:
             raise ValueError(f"`url` belongs to a store of kind postgresql, this one is {self.kind}")
+        if self.kind == "jetstream" and not self.servers:
+            raise ValueError("a store of kind jetstream needs its `servers`, like [nats://10.0.0.1:4222]")
+        if self.kind != "jetstream" and (self.servers or self.credentials is not None):
+            raise ValueError(
+                f"`servers` and `credentials` belong to a store of kind jetstream, this one is {self.kind}"
+            )
 
 
 class SecretSource(msgspec.Struct, frozen=True, kw_only=True):

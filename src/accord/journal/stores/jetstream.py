@@ -30,12 +30,11 @@ from accord.journal.operations import DeadLetterRow, Lease, MessageRow, Operatio
 from accord.journal.reads import InlineReads
 from accord.journal.replica import Replica
 from accord.journal.stores.jetstream_entries import Beat, Closing, Opening, encode_entry, group_entries
-from accord.journal.stores.jetstream_faults import closed, fenced, operation_fault, unavailable
+from accord.journal.stores.jetstream_faults import closed, fenced, locked, operation_fault, unavailable
 from accord.journal.stores.jetstream_follow import Follower
 from accord.journal.stores.jetstream_keep import Keeper, KeepSettings
 from accord.journal.stores.jetstream_log import LogSettings, LogStream, Raw
 from accord.journal.stores.jetstream_state import Applied, LocalState
-from accord.observe.crash_points import crash_point
 
 LEASE_S = 5.0
 BEAT_S = 1.0
@@ -51,7 +50,8 @@ def utc_now() -> dt.datetime:
 
 class JetStreamStore:
     """An AsyncStore. ``now`` is the clock for settle times; ``name`` is what other engines show of this one. ``tell`` hears ``standby``,
-    ``active`` and ``fenced``, with the name of the engine that has the log."""
+    ``active`` and ``fenced``, with the name of the engine that has the log. ``may_stand_by`` False: a log that another engine is seen to
+    write is refused (``journal.locked``)."""
 
     is_async: ClassVar[Literal[True]] = True
 
@@ -65,6 +65,7 @@ class JetStreamStore:
         lease_s: float = LEASE_S,
         beat_s: float = BEAT_S,
         keep: KeepSettings | None = None,
+        may_stand_by: bool = True,
         tell: Callable[[str, str], None] = lambda _state, _name: None,
     ) -> None:
         self.settings = settings
@@ -74,6 +75,7 @@ class JetStreamStore:
         self._lease_s = lease_s
         self._beat_s = beat_s
         self._keep = keep or KeepSettings()
+        self._may_stand_by = may_stand_by
         self._tell = tell
         self._state = LocalState(replica, settings.stream)
         self._reads = InlineReads(self._state.store)
@@ -93,7 +95,7 @@ class JetStreamStore:
         """Returns when this engine has the log; until then it stands by and follows it.
 
         Raises JournalError: ``journal.unavailable``, ``journal.stream``, ``journal.other-log``, ``journal.log-lost``, ``journal.corrupt``,
-        and what opening the local store raises.
+        ``journal.locked``, and what opening the local store raises.
         """
         self._log = LogStream(self.settings, self._in_trouble)
         try:
@@ -125,6 +127,8 @@ class JetStreamStore:
             try:
                 if await self._follower.follow():
                     heard_s = loop.time()
+                    if is_told and not self._may_stand_by:
+                        raise locked(self._state.position.name)
                 owner = self._state.position.node
                 if owner in ("", node) or loop.time() - heard_s >= self._lease_s:
                     if await self._take(node):
@@ -136,7 +140,8 @@ class JetStreamStore:
                 heard_s = loop.time()  # who cannot read the log does not know whether it grows
             if not is_told:
                 is_told = True
-                self._tell("standby", self._state.position.name)
+                if self._may_stand_by:
+                    self._tell("standby", self._state.position.name)
             await asyncio.sleep(FOLLOW_EVERY_S)
 
     async def _take(self, node: str) -> bool:
@@ -232,7 +237,6 @@ class JetStreamStore:
             except _OPERATION_FAULTS as error:
                 raise operation_fault(error) from error
             for entry in entries:
-                crash_point("log.before-append")
                 applied = await self._append(entry)
         if applied.error is not None:
             raise applied.error
@@ -270,7 +274,6 @@ class JetStreamStore:
             at = await self._log.append(data, id_, last, is_sent=is_sent)
             is_sent = True
             if at == last + 1:
-                crash_point("log.after-append")
                 applied = await self._apply(Raw(at, id_, data))
             else:
                 found = await self._find(id_)

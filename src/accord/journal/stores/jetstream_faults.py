@@ -24,6 +24,14 @@ def fenced() -> JournalError:
     )
 
 
+def locked(owner: str) -> JournalError:
+    return JournalError(
+        f"The journal is in use by the engine on {owner}.",
+        mend="Give the command to that engine, or stop it first.",
+        code="journal.locked",
+    )
+
+
 def closed() -> JournalError:
     return JournalError("The journal is closed.", mend="Open it before use.", code="journal.closed")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -173,6 +173,15 @@ class LogStream:
             )
             return await self._js.add_stream(config)
 
+    async def find(self) -> Extent:
+        """Of a stream that must be there. Raises JournalError ``journal.stream``, ``journal.unavailable``."""
+        try:
+            return _extent(await self._js.stream_info(self.stream))
+        except js_errors.NotFoundError as error:
+            raise unfit_stream(self.stream, "there is none of that name") from error
+        except _ERRORS as error:
+            raise unavailable(error) from error
+
     async def extent(self) -> Extent:
         """Raises JournalError ``journal.unavailable``."""
         return _extent(await self._once(lambda: self._js.stream_info(self.stream)))
@@ -275,7 +284,3 @@ def _identity(settings: LogSettings) -> dict[str, Any]:
     elif text:
         options["token"] = text
     return options
-
-
-def readable(servers: Sequence[str]) -> bool:
-    return all(server.startswith(("nats://", "tls://")) and len(server) > len("nats://") for server in servers)
