@@ -20,6 +20,7 @@ from pathlib import Path
 from realtime.accord import Accord, AccordJetstream, AccordPostgresql, AccordWorkers
 from realtime.contender import Contender, Limit
 from realtime.measure import OUTSTANDING, Driver, Run, measure
+from realtime.peers import PEERS
 from realtime.shares import shares
 from realtime.table import HEADS, last_line, row
 
@@ -28,12 +29,8 @@ OWN: tuple[type[Contender], ...] = (Limit, Accord, AccordWorkers, AccordPostgres
 
 def contenders(only: str, with_peers: bool) -> tuple[list[type[Contender]], list[str]]:
     """Who runs, and a note on each who cannot. Peers are installed here."""
-    known = list(OWN)
     names = [name.strip() for name in only.split(",") if name.strip()]
-    if with_peers or names:
-        from realtime.peers import PEERS
-
-        known += PEERS
+    known = [*OWN, *(PEERS if with_peers or names else ())]
     unknown = set(names) - {contender.name for contender in known}
     if unknown:
         raise SystemExit(f"--only: no {', '.join(sorted(unknown))}; there are {', '.join(c.name for c in known)}")
