@@ -24,6 +24,7 @@ class Contender:
     path = "/hooks/shop"
     quiet_s = 4.0  # after this long without an arrival nothing more is expected; longer than its longest retry
     ready_within_s = 30.0
+    warm_s = 1.5
 
     def __init__(self, folder: Path, target: str) -> None:
         self.folder = folder

@@ -54,6 +54,7 @@ class Book:
         self.keys = keys
         self.last_of_key: dict[int, int] = {}
         self.last_arrival_s = 0.0
+        self.last_refusal = 0  # status
 
     def take(self) -> int:
         number = self.next_number
@@ -70,6 +71,8 @@ class Book:
 
     def arrive(self, number: int, has_key: bool) -> None:
         at = self.last_arrival_s = time.monotonic()
+        if not self.first <= number < self.next_number:
+            return  # none of ours
         if self.arrived_at[number - self.first]:
             self.repeated += 1
             self.recognised += has_key
@@ -84,7 +87,7 @@ class Book:
                 self.last_of_key[key] = number
 
     def counts(self) -> dict[str, Any]:
-        names = ("sent", "accepted", "arrived", "repeated", "recognised", "refused", "overtaken")
+        names = ("sent", "accepted", "arrived", "repeated", "recognised", "refused", "last_refusal", "overtaken")
         return {name: getattr(self, name) for name in names} | {"cpu_s": time.process_time()}
 
     def summary(self) -> dict[str, Any]:
@@ -149,10 +152,12 @@ class Client(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         number, self.number = self.number, 0
-        if 200 <= self.parser.get_status_code() < 300:
+        status = self.parser.get_status_code()
+        if 200 <= status < 300:
             self.load.book.accept(number)
         else:
             self.load.book.refused += 1
+            self.load.book.last_refusal = status
         if self.parser.should_keep_alive():
             self.load.free(self)
         else:

@@ -23,7 +23,7 @@ IDLE_AFTER_S = 1.0
 SETTLE_WITHIN_S = 60.0
 OUTSTANDING = 512  # orders accepted and not yet arrived, at most: what a real backlog would hide from the figures
 OUTAGE_S = 3.0
-FAULT_RATE_MAX = 1_000.0
+KILL_RATE_MAX, OUTAGE_RATE_MAX = 4_000.0, 1_000.0
 
 
 class Run(msgspec.Struct, kw_only=True):
@@ -160,9 +160,8 @@ def measure(contender: Contender, driver: Driver, seconds: float, *, with_faults
     sustained(contender, driver, seconds, run)
     half_rate(contender, driver, seconds, run)
     if with_faults:
-        rate = min(run.half_rate, FAULT_RATE_MAX)
-        run.kill = killed(contender, driver, rate)
-        run.outage = outage(contender, driver, rate)
+        run.kill = killed(contender, driver, min(run.half_rate, KILL_RATE_MAX))
+        run.outage = outage(contender, driver, min(run.half_rate, OUTAGE_RATE_MAX))
     return run
 
 
@@ -170,7 +169,9 @@ def warm(contender: Contender, driver: Driver) -> None:
     driver.load(contender, WARM_S, outstanding=OUTSTANDING)
     found = driver.wait(contender)
     if not found["arrived"]:
-        raise RuntimeError(f"{contender.name}: nothing of {found['sent']} orders arrived ({found['refused']} refused)")
+        raise RuntimeError(
+            f"{contender.name}: nothing of {found['sent']} orders arrived ({found['refused']} refused, the last with {found['last_refusal']})"
+        )
 
 
 def half_rate(contender: Contender, driver: Driver, seconds: float, run: Run) -> None:

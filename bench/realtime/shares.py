@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from realtime.contender import Contender
-from realtime.measure import OUTSTANDING, WARM_S, Driver, begin
+from realtime.measure import OUTSTANDING, Driver, begin
 
 STATIONS = (  # the innermost frame that matches decides; in this order
     ("map", ("accord/mapping/mapping.py", "<mapping")),
@@ -35,7 +35,7 @@ STATIONS = (  # the innermost frame that matches decides; in this order
 def shares(contender: Contender, driver: Driver, seconds: float) -> str:
     """One line; of the samples that were not idle."""
     begin(contender)
-    driver.load(contender, WARM_S, outstanding=OUTSTANDING)
+    driver.load(contender, contender.warm_s, outstanding=OUTSTANDING)
     driver.wait(contender)
     with tempfile.NamedTemporaryFile(suffix=".txt") as profile:
         command = ["py-spy", "record", "-r", "250", "-d", "120", "-f", "raw", "-o", profile.name, "-p"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import AsyncIterator
 
 import aiohttp
 import uvicorn
@@ -11,7 +13,15 @@ from fastapi import FastAPI, Request, Response
 from orders import TARGET, Order, headers_of, is_signed, shipment_of
 from pydantic import ValidationError
 
-app = FastAPI()
+
+@contextlib.asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    DBOS.launch()
+    yield
+    DBOS.destroy()
+
+
+app = FastAPI(lifespan=lifespan)
 config: DBOSConfig = {
     "name": "orders",
     "system_database_url": os.environ["DATABASE_URL"],
@@ -19,7 +29,7 @@ config: DBOSConfig = {
     "log_level": "WARNING",
     "run_admin_server": False,
 }
-DBOS(fastapi=app, config=config)
+DBOS(config=config)
 session: list[aiohttp.ClientSession] = []
 
 
