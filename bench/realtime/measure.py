@@ -17,12 +17,12 @@ from realtime.contender import Contender
 from realtime.orders import FIRST
 from realtime.processes import cpu_s, memory_mb
 
-WARM_S = 1.5
 NUMBERS_EACH = 5_000_000
 IDLE_AFTER_S = 1.0
 SETTLE_WITHIN_S = 60.0
 OUTSTANDING = 512  # orders accepted and not yet arrived, at most: what a real backlog would hide from the figures
 OUTAGE_S = 3.0
+RATE_MIN = 2.0
 KILL_RATE_MAX, OUTAGE_RATE_MAX = 4_000.0, 1_000.0
 
 
@@ -166,17 +166,16 @@ def measure(contender: Contender, driver: Driver, seconds: float, *, with_faults
 
 
 def warm(contender: Contender, driver: Driver) -> None:
-    driver.load(contender, WARM_S, outstanding=OUTSTANDING)
+    driver.load(contender, contender.warm_s, outstanding=OUTSTANDING)
     found = driver.wait(contender)
     if not found["arrived"]:
-        raise RuntimeError(
-            f"{contender.name}: nothing of {found['sent']} orders arrived ({found['refused']} refused, the last with {found['last_refusal']})"
-        )
+        refused = f"{found['refused']} refused, the last with {found['last_refusal']}"
+        raise RuntimeError(f"{contender.name}: nothing of {found['sent']} orders arrived ({refused})")
 
 
 def half_rate(contender: Contender, driver: Driver, seconds: float, run: Run) -> None:
     """Latency at half of the rate just measured, sent evenly."""
-    run.half_rate = run.orders_per_s / 2
+    run.half_rate = max(RATE_MIN, run.orders_per_s / 2)
     driver.load(contender, seconds, rate=run.half_rate, outstanding=100_000)
     half = driver.wait(contender)
     run.p50_ms, run.p99_ms = half["p50_ms"], half["p99_ms"]
