@@ -21,7 +21,7 @@ $(VENV)/dev: $(VENV)/run
 	$(PIP) install -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(VENV)/run  ## Orders run through shop, inventory, shipping, accounting and mail (ARGS=--once ends after the table)
+demo: $(VENV)/run  ## Orders, won deals and tickets run through eight systems (ARGS=--once ends after the table)
 	$(BIN)/python examples/business/demo.py $(ARGS)
 
 test: $(VENV)/dev  ## Install what tests need, run the checks and all tests

@@ -1,4 +1,7 @@
-"""Runs the business: stand-ins for five systems, Accord between them, orders at speed and then with faults, and a proof.
+"""Runs the business: stand-ins for eight systems, Accord between them, three scenes, and a proof.
+
+Orders flow from the shop to warehouse, carrier, books and mail, at speed and then while systems fail. Deals won in the CRM become
+customers, invoices and follow-ups. Tickets at the helpdesk show what the other systems know of who asks.
 
 Usage: demo.py [--once] [--orders N] [--seed N]. Exit code 0 only when every system agrees.
 """
@@ -9,9 +12,11 @@ import argparse
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from agreement import SHOWN_MAX, Agreement, agreement
+from people import ask_for_help, deals_agreement, rename_an_account, tickets_agreement, win_deals
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -39,15 +44,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--once", action="store_true", help="end after the tables")
     parser.add_argument("--orders", type=int, default=200, help="orders of each half (default 200)")
+    parser.add_argument("--deals", type=int, default=50, help="deals won in the CRM (default 50)")
+    parser.add_argument("--tickets", type=int, default=20, help="tickets at the helpdesk (default 20)")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     settings = {"shipping": {"dispatch_after_s": 1.0, "deliver_after_s": 3.0}}
     with Stage(WORK, seed=args.seed, settings=settings) as stage:
-        console.print(f"Five systems and Accord are up ({stage.address}).")
+        console.print(f"Eight systems and Accord are up ({stage.address}).")
         is_fine = first_half(stage.sandbox, args.orders)
         is_fine = second_half(stage.sandbox, args.orders) and is_fine
+        is_fine = won_deals(stage.sandbox, args.deals, args.seed) and is_fine
+        is_fine = support_knows(stage.sandbox, args.tickets) and is_fine
         if not args.once:
             stay(stage)
     return 0 if is_fine else 1
@@ -57,7 +66,7 @@ def first_half(sandbox: Sandbox, orders: int) -> bool:
     console.rule(f"{orders} orders at speed")
     started = time.monotonic()
     sandbox.place_orders(orders)
-    found = wait_for_agreement(sandbox, orders)
+    found = wait_for_agreement(lambda: agreement(sandbox))
     seconds = time.monotonic() - started
     console.print(f"From the first order to the last mail: {seconds:.1f} s (parcels take 1 s to leave).")
     return show(found)
@@ -79,12 +88,35 @@ def second_half(sandbox: Sandbox, orders: int) -> bool:
             sandbox.place_orders(portion)
             placed += portion
         time.sleep(0.2)
-    found = wait_for_agreement(sandbox, orders)
+    found = wait_for_agreement(lambda: agreement(sandbox))
     console.print(f"Everything caught up {time.monotonic() - started:.1f} s after the first order.")
     return show(found)
 
 
-def wait_for_agreement(sandbox: Sandbox, orders: int) -> Agreement:
+def won_deals(sandbox: Sandbox, deals: int, seed: int) -> bool:
+    console.rule(f"{deals} deals are won while the CRM and marketing fail")
+    started = time.monotonic()
+    win_deals(sandbox, deals, seed)
+    sandbox.fault("marketing", lose_answers=0.3, for_s=5)
+    sandbox.fault("crm", unavailable=True, for_s=3)
+    console.print(
+        "  [yellow]the CRM is under maintenance for 3 s; a third of marketing's answers are lost for 5 s[/yellow]"
+    )
+    wait_for_agreement(lambda: deals_agreement(sandbox))
+    rename_an_account(sandbox, "Renamed & Sons")
+    console.print(f"  [yellow]{time.monotonic() - started:4.1f} s[/yellow] an account is renamed in the CRM")
+    found = wait_for_agreement(lambda: deals_agreement(sandbox))
+    return show(found, "every won deal has", f"{found.paid} won deals in the CRM")
+
+
+def support_knows(sandbox: Sandbox, tickets: int) -> bool:
+    console.rule(f"{tickets} customers ask where their order is")
+    ask_for_help(sandbox, tickets)
+    found = wait_for_agreement(lambda: tickets_agreement(sandbox))
+    return show(found, "every ticket has", f"{found.paid} tickets at the helpdesk")
+
+
+def wait_for_agreement(look: Callable[[], Agreement]) -> Agreement:
     """Until all agree, or something is wrong for good, or the time is over."""
     deadline = time.monotonic() + AGREE_WITHIN_S
     columns = (
@@ -94,23 +126,23 @@ def wait_for_agreement(sandbox: Sandbox, orders: int) -> Agreement:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        found = agreement(sandbox)
+        found = look()
         tasks = [progress.add_task(check.title, total=found.paid) for check in found.checks]
         while not found.is_reached and time.monotonic() < deadline:
             for task, check in zip(tasks, found.checks, strict=True):
                 progress.update(task, completed=check.holds, total=found.paid)
             time.sleep(0.3)
-            found = agreement(sandbox)
+            found = look()
     return found
 
 
-def show(found: Agreement) -> bool:
-    table = Table("every paid order has", "agree", "missing", "wrong", title=f"{found.paid} paid orders in the shop")
+def show(found: Agreement, what: str = "every paid order has", title: str = "") -> bool:
+    table = Table(what, "agree", "missing", "wrong", title=title or f"{found.paid} paid orders in the shop")
     for check in found.checks:
         table.add_row(check.title, f"[green]{check.holds}[/green]", _names(check.missing), _names(check.wrong))
     console.print(table)
     for stranger in found.strangers[:SHOWN_MAX]:
-        console.print(f"[red]without a paid order: {stranger}[/red]")
+        console.print(f"[red]out of nothing: {stranger}[/red]")
     verdict = (
         "[bold green]All systems agree.[/bold green]"
         if found.is_reached
@@ -132,6 +164,7 @@ def stay(stage: Stage) -> None:
     console.rule("Yours to play")
     console.print(f"Place an order:      {sandbox.address('shop')}/")
     console.print(f"Read the mail:       {sandbox.address('mail')}/")
+    console.print(f"Ask for help:        POST {sandbox.address('helpdesk')}/tickets")
     console.print(f"See the invoices:    {sandbox.address('accounting')}/")
     console.print(f"Look inside:         accord status --project {stage.project}")
     console.print(f"Break something:     accord sandbox fault shipping --down 30s --folder {sandbox.folder}")

@@ -20,7 +20,8 @@ from accord.sandbox.launcher import Sandbox
 HERE = Path(__file__).parent
 READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 60.0
-TOPICS = {"shop": 3, "shipping": 1}  # that the flows listen to
+ASSISTANT_TOKEN = "token-of-the-assistant"  # of a chat agent that is played by whoever sends its webhooks
+TOPICS = {"shop": 3, "shipping": 1, "helpdesk": 1}  # that the flows listen to
 
 
 class Stage:
@@ -51,7 +52,7 @@ class Stage:
         try:
             self.sandbox.start().wait_ready()
             self.start_accord()
-            self.wait_until(self.is_subscribed, "shop and carrier know where to send webhooks")
+            self.wait_until(self.is_subscribed, "shop, carrier and helpdesk know where to send webhooks")
         except BaseException:
             self.close()
             raise
@@ -70,7 +71,11 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         """The variables a project's ``${env:…}`` and ``${secret:…}`` need."""
-        own = {"ACCORD_ADDRESS": f"127.0.0.1:{self.port}", "ACCORD_PUBLIC_ADDRESS": self.address}
+        own = {
+            "ACCORD_ADDRESS": f"127.0.0.1:{self.port}",
+            "ACCORD_PUBLIC_ADDRESS": self.address,
+            "ACCORD_SECRET_ASSISTANT_TOKEN": ASSISTANT_TOKEN,
+        }
         return {**os.environ, **self.sandbox.environment(), **own}
 
     def start_accord(self) -> float:

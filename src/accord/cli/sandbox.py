@@ -48,7 +48,7 @@ folder_option = click.option(
 
 @click.group()
 def sandbox() -> None:
-    """Stand-ins for a shop, inventory, shipping, accounting and mail, over their real protocols."""
+    """Stand-ins for a company's systems (shop, accounting, CRM …), over their real protocols."""
 
 
 def _pairs(values: tuple[str, ...], what: str) -> dict[str, str]:
