@@ -28,13 +28,19 @@ def engine_of(
 ) -> Engine:
     """``address`` (host:port) takes the place of the declared one. ``may_stand_by``: where another engine has a journal that can be
     taken over, the start waits for that instead of failing."""
+    observer = observer or Observer()
+    store = store_of(project, project.environment.spec, observer, may_stand_by=may_stand_by)
+    return Engine(project, settings_of(project, address), store, observer=observer)
+
+
+def settings_of(project: Project, address: str = "") -> EngineSettings:
     spec = project.environment.spec
     if address:
         host, _, port = address.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
     else:
         host, port = spec.host, str(spec.port)
-    settings = EngineSettings(
+    return EngineSettings(
         state_folder=project.folder / STATE_FOLDER,
         host=host,
         port=int(port),
@@ -52,9 +58,6 @@ def engine_of(
         drain_s=spec.drain.total_seconds(),
         api_token=spec.api_token,
     )
-    observer = observer or Observer()
-    store = store_of(project, spec, observer, may_stand_by=may_stand_by)
-    return Engine(project, settings, store, observer=observer)
 
 
 def store_of(

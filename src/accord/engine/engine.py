@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import secrets
+import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ OPEN_STATES = ("ready", "waiting", "held")
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """``state_folder`` holds the journal and what the command line needs to find the engine. ``public_address``: where systems
+    """``state_folder`` holds the journal and what the command line needs to find the engine; ``tells_state``: the engine itself writes
+    that there. ``public_address``: where systems
     reach this engine from outside (``https://accord.example.com``); with it webhooks are subscribed by the engine itself."""
 
     state_folder: Path
@@ -63,10 +65,13 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 20.0
     api_token: Secret | None = None  # None: a new one for each start, in the state folder
     with_web: bool = True
+    tells_state: bool = True
 
 
 class Engine:
-    """One process's engine. ``start`` returns when it is ready; ``stop`` when everything is on disk."""
+    """One process's engine. ``listener``: a socket bound to its address already.
+
+    ``start`` returns when it is ready; ``stop`` when everything is on disk."""
 
     def __init__(
         self,
@@ -76,12 +81,14 @@ class Engine:
         *,
         observer: Observer | None = None,
         clock: Clock | None = None,
+        listener: socket.socket | None = None,
     ) -> None:
         self.project = project
         self.settings = settings
         self.observer = observer or Observer()
         self.clock = clock or SystemClock()
         self.journal = Journal(store)
+        self._listener = listener
         self.address = ""
         self.token = settings.api_token.reveal() if settings.api_token else secrets.token_urlsafe(24)
         self.flows: dict[str, Flow] = dict(project.flows)
@@ -282,6 +289,7 @@ class Engine:
             self.settings.port,
             drain_s=self.settings.drain_s / 2,
             body_size_bytes_max=self.settings.bounds.body_size_bytes_max,
+            listener=self._listener,
         )
         return "http://" + self._web.bind()
 
@@ -290,11 +298,9 @@ class Engine:
         if self._web is None:
             return
         await self._web.start()
-        state = msgspec.json.encode({"address": self.address, "token": self.token})
-        path = self.settings.state_folder / STATE_FILE
-        path.touch(mode=0o600)
-        path.write_bytes(state)
-        self._is_told = True
+        if self.settings.tells_state:
+            tell_state(self.settings.state_folder, self.address, self.token)
+            self._is_told = True
         address = self.settings.public_address
         if address:
             for name, system in self.project.systems.items():
@@ -340,6 +346,13 @@ class Engine:
             except Exception as error:  # noqa: BLE001 (reported; a timer or reader must not end with one failure)
                 self.observer.emit(PartFailed(part=_name_of(work), error=f"{type(error).__name__}: {error}"[:500]))
                 await self.clock.sleep(RESTART_S)
+
+
+def tell_state(state_folder: Path, address: str, token: str) -> None:
+    """Where the command line finds the engine."""
+    path = state_folder / STATE_FILE
+    path.touch(mode=0o600)
+    path.write_bytes(msgspec.json.encode({"address": address, "token": token}))
 
 
 def _name_of(work: Callable[[], Coroutine[Any, Any, None]]) -> str:

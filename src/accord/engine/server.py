@@ -27,15 +27,43 @@ Handle = Callable[[InboundRequest, Reply], None]
 Defect = Callable[[InboundRequest, Exception], None]
 
 
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Raises OSError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def address_of(host: str, bound: socket.socket) -> str:
+    """``host:port`` (the port as bound), an IPv6 host in brackets."""
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown}:{bound.getsockname()[1]}"
+
+
 class WebServer:
     """``bind`` first (so that a taken port is known at once), then ``start``; ``stop`` lets running requests end, for at most
     ``drain_s``: a client that dawdles must not keep the engine from stopping.
 
+    ``listener``: a socket that is bound already, which others may share.
     ``handle`` takes a whole request and a function to call once with its answer; what it raises goes to ``defect``.
     """
 
     def __init__(
-        self, handle: Handle, defect: Defect, host: str, port: int, *, drain_s: float, body_size_bytes_max: int
+        self,
+        handle: Handle,
+        defect: Defect,
+        host: str,
+        port: int,
+        *,
+        drain_s: float,
+        body_size_bytes_max: int,
+        listener: socket.socket | None = None,
     ) -> None:
         self.handle = handle
         self.defect = defect
@@ -46,7 +74,7 @@ class WebServer:
         self._host = host
         self._port = port
         self._drain_s = drain_s
-        self._socket: socket.socket | None = None
+        self._socket = listener
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._connections: set[WebConnection] = set()
@@ -55,17 +83,9 @@ class WebServer:
 
     def bind(self) -> str:
         """Returns ``host:port`` as bound (port 0 takes a free one). Raises OSError when it cannot be had."""
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        bound = socket.socket(family, socket.SOCK_STREAM)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            bound.bind((self._host, self._port))
-        except BaseException:
-            bound.close()
-            raise
-        self._socket = bound
-        shown = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{shown}:{bound.getsockname()[1]}"
+        if self._socket is None:
+            self._socket = bound_socket(self._host, self._port)
+        return address_of(self._host, self._socket)
 
     async def start(self) -> None:
         """Returns when connections are accepted."""

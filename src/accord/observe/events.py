@@ -43,6 +43,33 @@ class EngineStopped(Event, frozen=True):
     open_messages: int
 
 
+class WorkersStarted(Event, frozen=True):
+    """The first worker is ready, the others follow."""
+
+    name = "workers.started"
+    workers: int
+
+
+class WorkerEnded(Event, frozen=True):
+    """Negative ``status``: the signal that ended it. What it was doing, others do."""
+
+    name = "worker.ended"
+    level = Level.WARNING
+    worker: int
+    pid: int
+    status: int
+    restart_in_s: float
+
+
+class WriterEnded(Event, frozen=True):
+    """The process that writes the journal has ended, and its workers with it; all begin anew."""
+
+    name = "writer.ended"
+    level = Level.ERROR
+    status: int
+    restart_in_s: float
+
+
 class MessageDead(Event, frozen=True):
     name = "message.dead"
     level = Level.WARNING

@@ -51,6 +51,7 @@ class Hub:
         self._pending: deque[tuple[_Connection, Commit]] = deque()
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._departed = asyncio.Event()
         self._is_scheduled = False
         self._beating: asyncio.TimerHandle | None = None
 
@@ -66,9 +67,11 @@ class Hub:
             end.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
         await self._loop.create_unix_connection(lambda: _Connection(self).frames, sock=end)
 
-    @property
-    def connections(self) -> int:
-        return len(self._connections)
+    async def wait_alone(self) -> None:
+        """Until no process is connected."""
+        while self._connections:
+            self._departed.clear()
+            await self._departed.wait()
 
     async def close(self) -> None:
         """Commits what has come, answers, closes every connection and the store."""
@@ -227,6 +230,7 @@ class Hub:
 
     def lost(self, connection: _Connection) -> None:
         self._connections.discard(connection)
+        self._departed.set()
         if connection.seat is not None:
             self.roll.drop(connection.seat.member.id)
 
