@@ -30,7 +30,7 @@ PENDING_MAX = 20_000  # operations; a queue this long means the disk does not ta
 LOST_EVERY_S = 0.5  # between two looks at whether the journal is another's
 WAIT_US = 2_000  # microseconds; worth it for disks whose sync takes longer than that
 _SMOOTHING = 0.1
-_OWN_FAULTS = ("journal.operation", "journal.not-owner")  # of one operation, which took the others of its group with it
+OWN_FAULTS = ("journal.operation", "journal.not-owner")  # of one operation, which took the others of its group with it
 
 
 class Journal:
@@ -206,7 +206,7 @@ class Journal:
         try:
             results = self._write([operation for operation, _ in group])
         except JournalError as error:
-            if error.code in _OWN_FAULTS and len(group) > 1:
+            if error.code in OWN_FAULTS and len(group) > 1:
                 self._commit_each(group)
             else:
                 self._fail(group, error)
@@ -284,7 +284,7 @@ class Journal:
             try:
                 results = await server.commit([operation for operation, _ in group])
             except JournalError as error:
-                if error.code not in _OWN_FAULTS or len(group) == 1:
+                if error.code not in OWN_FAULTS or len(group) == 1:
                     self._fail(group, error)
                     return
             except Exception as error:  # noqa: BLE001 (a defect of the store must not leave its callers waiting for ever)

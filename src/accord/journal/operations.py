@@ -146,7 +146,6 @@ class ReleaseDue(msgspec.Struct, frozen=True, tag=True):
     now: dt.datetime
     limit: int
     flow: str = ""
-    parts: int = -1  # of these alone, a bit for each (``journal.parts``); all of them
 
 
 class ReleaseHeld(msgspec.Struct, frozen=True, tag=True):
@@ -155,7 +154,6 @@ class ReleaseHeld(msgspec.Struct, frozen=True, tag=True):
     system: str
     limit: int
     flow: str = ""
-    parts: int = -1  # as for ReleaseDue
 
 
 class SaveCursors(msgspec.Struct, frozen=True, tag=True):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
-from accord.journal.operations import Lease
-from accord.journal.shared import PARTS
+from accord.errors import JournalError
+from accord.journal.operations import Lease, Operation
+from accord.journal.shared import PARTS, part_of
 from accord.journal.store import Store
 
 ALL_PARTS = -1
@@ -24,8 +25,21 @@ def is_in(mask: int, part: int) -> bool:
     return bool((mask >> part) & 1)
 
 
+def not_owner(flow: str, key: str) -> JournalError:
+    return JournalError(
+        f"A message of flow {flow} belongs to part {part_of(flow, key)}, which is not this member's.",
+        mend="Its owner must accept it; the next census tells who that is.",
+        code="journal.not-owner",
+    )
+
+
 class PartedStore(Store, Protocol):
-    """A Store that several engines use through a hub. ReleaseDue and ReleaseHeld keep to their ``parts`` as well."""
+    """A Store that several engines use through a hub. What it does for some parts only is what ``SharedStore`` says."""
+
+    def commit_of(self, groups: Sequence[tuple[int, Sequence[Operation]]]) -> list[Any]:
+        """As ``commit`` of all operations in one transaction, each group of them by the owner of these parts. Also raises JournalError
+        ``journal.not-owner``."""
+        ...
 
     def lease_of(self, parts: int, flow: str, after_seq: int, limit: int) -> list[Lease]: ...
 

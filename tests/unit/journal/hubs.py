@@ -64,7 +64,7 @@ class Hall:
 
     @property
     def names(self) -> set[str]:
-        return {member.name for member in self.hub.roll.census().members.values()}
+        return {member.name for member in self.hub.roll.look().members.values()}
 
 
 async def accept(store: Any, *numbers: int, key: Callable[[int], str] = str) -> list[int]:

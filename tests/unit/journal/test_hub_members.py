@@ -13,11 +13,12 @@ import pytest
 from accord.errors import JournalError
 from accord.journal.hub import hub as hub_module
 from accord.journal.hub.roll import BEATS_MAX, Roll, Seat
-from accord.journal.operations import Accept, ReleaseDue, ReleaseHeld, Replay, Settle, State
+from accord.journal.operations import Accept, ReleaseDue, ReleaseHeld, Replay, SaveCursors, Settle, State
 from accord.journal.parts import PartedStore, is_in, mask_of
 from accord.journal.shared import PARTS
 from accord.journal.stores.memory import MemoryStore
 from accord.journal.stores.sqlite import SqliteStore
+from accord.record import Cursor
 from accord.testing.journal_suite import START, message
 from unit.journal.hubs import Hall, accept, parts_of, until
 
@@ -106,6 +107,7 @@ def test_what_a_dead_member_had_is_recovered_and_what_it_gave_away_is_not(store:
             await accept(one, 1, key=of_key(A))
             await accept(one, 2, key=of_key(B))
             await one.give(parts_of(A), (await two.census()).owners[parts_of(A)[0]] + 1)
+            await two.census()
             (given,) = await two.lease("f", 0, 10)
             assert (given.message.id, given.is_recovered) == ("m1", False)
             assert await two.take(parts_of(B)) == set()
@@ -195,6 +197,7 @@ def test_a_member_hears_of_its_own_fault_and_others_commit(store: PartedStore) -
     async def work() -> None:
         async with Hall(store) as hall:
             one, two = await hall.member("one"), await hall.member("two")
+            await two.take(parts_of("2"))
             await one.take(range(PARTS))
             naive = Accept((message(9, time=dt.datetime(2026, 1, 1)),))
             await accept(one, 1)
@@ -213,7 +216,8 @@ def test_what_comes_at_once_from_all_members_is_one_commit(store: PartedStore) -
     async def work() -> None:
         async with Hall(store) as hall:
             members = [await hall.member(f"m{n}") for n in range(3)]
-            await asyncio.gather(*(accept(member, n) for n, member in enumerate(members)))
+            cursors = (Cursor("c", b"1"),)
+            await asyncio.gather(*(member.commit([SaveCursors(cursors)]) for member in members))
             assert (hall.hub.commits, hall.hub.operations) == (1, 3)
 
     asyncio.run(work())

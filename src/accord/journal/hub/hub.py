@@ -17,10 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from accord.errors import JournalError
-from accord.journal.group import COMMIT_SIZE_MAX
+from accord.journal.group import COMMIT_SIZE_MAX, OWN_FAULTS
 from accord.journal.hub.frames import (
     SOCKET_BUFFER_BYTES,
     VALUES,
@@ -33,7 +31,6 @@ from accord.journal.hub.frames import (
     fenced,
 )
 from accord.journal.hub.roll import Roll, Seat
-from accord.journal.operations import ReleaseDue, ReleaseHeld
 from accord.journal.parts import PartedStore, is_in, mask_of
 from accord.journal.reads import InlineReads
 from accord.journal.shared import BEAT_S, part_of
@@ -121,11 +118,12 @@ class Hub:
             self._commit(group)
 
     def _commit(self, group: list[tuple[_Connection, Commit]]) -> None:
-        operations = [operation for connection, commit in group for operation in connection.own(commit)]
         try:
-            results = self.store.commit(operations)
+            results = self.store.commit_of(
+                [(connection.seated().mask, commit.operations) for connection, commit in group]
+            )
         except JournalError as error:
-            if error.code == "journal.operation" and len(group) > 1:
+            if error.code in OWN_FAULTS and len(group) > 1:
                 for one in group:  # each member bears only its own fault, and finds out which operation it was
                     self._commit([one])
                 return
@@ -133,7 +131,7 @@ class Hub:
                 connection.fail(commit.number, error)
             return
         self.commits += 1
-        self.operations += len(operations)
+        self.operations += len(results)
         at = 0
         for connection, commit in group:
             end = at + len(commit.operations)
@@ -171,8 +169,7 @@ class Hub:
         return connection.seat.member
 
     def _census(self, connection: _Connection) -> Any:
-        connection.seated()
-        return self.roll.census()
+        return self.roll.census(connection.seated().member.id)
 
     def _take(self, connection: _Connection, parts: list[int]) -> Any:
         seat = connection.seated()
@@ -252,15 +249,6 @@ class _Connection:
             raise fenced("its lease has ended")
         return self.seat
 
-    def own(self, commit: Commit) -> list[Any]:
-        """The operations, with releases kept to the parts of this member."""
-        assert self.seat is not None
-        mask = self.seat.mask
-        return [
-            msgspec.structs.replace(operation, parts=mask) if type(operation) in _RELEASES else operation
-            for operation in commit.operations
-        ]
-
     def answer(self, number: int, value: Any) -> None:
         self.frames.send(Answered(number, value))
 
@@ -268,8 +256,6 @@ class _Connection:
         self.frames.send(Failed(number, error.code, error.what, error.mend))
 
     def _received(self, frame: bytes) -> None:
-        if self.seat is not None:
-            self.seat.beats = 0
         request = decode_request(frame)
         if type(request) is Commit:
             self._hub.submit(self, request)
@@ -282,6 +268,3 @@ class _Connection:
 
     def _lost(self) -> None:
         self._hub.lost(self)
-
-
-_RELEASES = (ReleaseDue, ReleaseHeld)

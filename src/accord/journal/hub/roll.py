@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from accord.errors import JournalError
-from accord.journal.parts import mask_of
+from accord.journal.parts import is_in, mask_of
 from accord.journal.shared import BEAT_S, LEASE_S, PARTS, Census, Member
 
 BEATS_MAX = round(LEASE_S / BEAT_S)  # of silence
 
 
 class Seat(msgspec.Struct):
-    """A member's place. ``mask``: the parts it owns. ``beats``: since it was heard."""
+    """A member's place. ``mask``: the parts it owns and knows of. ``beats``: since its last census."""
 
     member: Member
     pid: int
@@ -42,13 +42,20 @@ class Roll:
         self._seats[self._last_id] = seat
         return seat
 
+    def seat(self, id: int) -> Seat:
+        return self._seats[id]
+
     def is_seated(self, id: int) -> bool:
         return id in self._seats
 
     def beat(self) -> None:
-        """One beat has passed; ends the leases of those who were silent for too many."""
-        for seat in list(self._seats.values()):
+        """One beat has passed."""
+        for seat in self._seats.values():
             seat.beats += 1
+        self._end_silent()
+
+    def _end_silent(self) -> None:
+        for seat in list(self._seats.values()):
             if seat.beats > BEATS_MAX:
                 self.drop(seat.member.id)
                 self._on_silent(seat)
@@ -61,7 +68,14 @@ class Roll:
             del self._owners[part]
             self._orphans.add(part)
 
-    def census(self) -> Census:
+    def census(self, id: int) -> Census:
+        """Renews this member's lease; what it was given is its own from now on."""
+        self._seats[id].beats = 0
+        self._end_silent()
+        self._seats[id].mask = self._mask_of(id)
+        return self.look()
+
+    def look(self) -> Census:
         return Census({id: seat.member for id, seat in self._seats.items()}, dict(self._owners))
 
     def free(self, parts: Iterable[int]) -> frozenset[int]:
@@ -76,11 +90,12 @@ class Roll:
         for part in parts:
             self._owners[part] = id
             self._orphans.discard(part)
-        self._renew_mask(id)
+        self._seats[id].mask |= mask_of(parts)
 
     def give(self, id: int, parts: Sequence[int], to: int) -> None:
         """Raises JournalError when one of the parts is not this member's, or ``to`` is no member."""
-        if any(self._owners.get(part) != id for part in parts) or (to and to not in self._seats):
+        mask = self._seats[id].mask
+        if any(not is_in(mask, part) for part in parts) or (to and to not in self._seats):
             raise JournalError(
                 f"Member {id} cannot give parts {sorted(parts)} to {to or 'nobody'}.",
                 mend="Take a census: the parts are not its own any more, or the other has gone.",
@@ -91,13 +106,11 @@ class Roll:
                 self._owners[part] = to
             else:
                 del self._owners[part]
-        self._renew_mask(id)
-        if to:
-            self._renew_mask(to)
+        self._seats[id].mask = mask & ~mask_of(parts)
 
     def leave(self, id: int) -> None:
         seat = self._seats[id]
         seat.member = msgspec.structs.replace(seat.member, is_leaving=True)
 
-    def _renew_mask(self, id: int) -> None:
-        self._seats[id].mask = mask_of(part for part, owner in self._owners.items() if owner == id)
+    def _mask_of(self, id: int) -> int:
+        return mask_of(part for part, owner in self._owners.items() if owner == id)

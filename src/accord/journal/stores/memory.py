@@ -36,7 +36,7 @@ from accord.journal.operations import (
     State,
     settle_of,
 )
-from accord.journal.parts import ALL_PARTS, is_in
+from accord.journal.parts import ALL_PARTS, is_in, not_owner
 from accord.journal.shared import part_of
 from accord.record import Cursor, Message
 
@@ -82,6 +82,7 @@ class MemoryStore:
         self._now = now
         self._tables = _Tables()
         self._is_open = False
+        self._parts = ALL_PARTS  # of whose owner the operations are
 
     def open(self) -> None:
         entries = self._tables.entries
@@ -94,11 +95,20 @@ class MemoryStore:
 
     def commit(self, operations: Sequence[Operation]) -> list[Any]:
         """Raises JournalError ``journal.closed``, or ``journal.operation`` when one of them cannot be applied; nothing is kept then."""
+        return self.commit_of([(ALL_PARTS, operations)])
+
+    def commit_of(self, groups: Sequence[tuple[int, Sequence[Operation]]]) -> list[Any]:
         if not self._is_open:
             raise JournalError("The journal is closed.", mend="Open it before use.", code="journal.closed")
         before = self._tables.copy()
+        results: list[Any] = []
         try:
-            return [self._apply(operation) for operation in operations]
+            for self._parts, operations in groups:
+                results += [self._apply(operation) for operation in operations]
+            return results
+        except JournalError:
+            self._tables = before
+            raise
         except (TypeError, ValueError) as error:
             self._tables = before
             raise JournalError(
@@ -123,11 +133,11 @@ class MemoryStore:
                 return self._discard(operation)
             case ReleaseDue():
                 waiting = [e for e in self._in_state(State.WAITING, operation.flow) if e.due and e.due <= operation.now]
-                waiting = [e for e in waiting if _is_of(e, operation.parts)]
+                waiting = [e for e in waiting if _is_of(e, self._parts)]
                 return self._release(sorted(waiting, key=lambda e: (e.due, e.seq))[: operation.limit])
             case ReleaseHeld():
                 held = [e for e in self._in_state(State.HELD, operation.flow) if e.held_by == operation.system]
-                held = [e for e in held if _is_of(e, operation.parts)]
+                held = [e for e in held if _is_of(e, self._parts)]
                 return self._release(held[: operation.limit])
             case SaveCursors():
                 return self._save(operation.cursors)
@@ -141,6 +151,8 @@ class MemoryStore:
     def _accept(self, message: Message) -> AcceptedOne:
         tables = self._tables
         (message.id + message.flow + message.key).encode()  # text that is no Unicode is refused here as in a file
+        if not is_in(self._parts, part_of(message.flow, message.key)):
+            raise not_owner(message.flow, message.key)
         if message.time.tzinfo is None:
             raise TypeError(f"the time of message {message.id} has no zone")
         mark = ("event", message.flow, message.source, message.event_id)
@@ -159,7 +171,7 @@ class MemoryStore:
 
     def _settle(self, operation: Settle) -> bool:
         entry = self._tables.entries.get(operation.seq)
-        if entry is None or entry.state not in _OPEN:
+        if entry is None or entry.state not in _OPEN or not _is_of(entry, self._parts):
             return False
         state = operation.state
         self._replace(
@@ -186,7 +198,7 @@ class MemoryStore:
 
     def _replay(self, operation: Replay) -> bool:
         entry = self._tables.entries.get(operation.seq)
-        if entry is None or entry.state is not State.DEAD:
+        if entry is None or entry.state is not State.DEAD or not _is_of(entry, self._parts):
             return False
         message = entry.message
         if operation.body is not None:
@@ -206,7 +218,7 @@ class MemoryStore:
 
     def _discard(self, operation: Discard) -> bool:
         entry = self._tables.entries.get(operation.seq)
-        if entry is None or entry.state is not State.DEAD:
+        if entry is None or entry.state is not State.DEAD or not _is_of(entry, self._parts):
             return False
         self._replace(entry, state=State.DONE, reason=operation.reason, settled_at=self._now())
         return True
@@ -230,7 +242,7 @@ class MemoryStore:
         old = [(mark.at, name) for name, mark in tables.marks.items() if mark.at < operation.seen_before]
         for _, mark in sorted(old)[: operation.limit + 100]:
             del tables.marks[mark]
-        done = sorted((e.message.time, e.seq) for e in self._in_state(State.DONE, ""))
+        done = sorted((e.message.time, e.seq) for e in self._in_state(State.DONE, "") if _is_of(e, self._parts))
         deleted = 0
         for time, seq in done:
             is_too_large = operation.size_bytes_max and self.size_bytes() > operation.size_bytes_max

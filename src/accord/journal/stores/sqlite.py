@@ -33,7 +33,7 @@ from typing import Any
 
 from accord.errors import JournalError, JournalFull
 from accord.journal.operations import Operation
-from accord.journal.parts import is_in
+from accord.journal.parts import ALL_PARTS, is_in
 from accord.journal.shared import PARTS, part_of
 from accord.journal.stores.sqlite_checkpoint import Checkpointer
 from accord.journal.stores.sqlite_lock import FileLock
@@ -154,6 +154,9 @@ class SqliteStore(SqliteReads):
     def commit(self, operations: Sequence[Operation]) -> list[Any]:
         """Raises JournalFull, JournalError ``journal.operation`` (one of them cannot be stored), ``journal.closed``, or
         ``journal.commit``; in every case nothing of the group was kept and the store can be used further."""
+        return self.commit_of([(ALL_PARTS, operations)])
+
+    def commit_of(self, groups: Sequence[tuple[int, Sequence[Operation]]]) -> list[Any]:
         if not self._is_open:
             raise JournalError("The journal is closed.", mend="Open it before use.", code="journal.closed")
         writes = self._writes
@@ -162,9 +165,13 @@ class SqliteStore(SqliteReads):
             self._db.execute("BEGIN IMMEDIATE")
             writes.begin()
             crash_point("commit.begun")
-            results = [apply(operations[0])] if operations else []
-            crash_point("commit.applied")
-            results += [apply(operation) for operation in operations[1:]]
+            results: list[Any] = []
+            for writes.parts, operations in groups:
+                if not results and operations:
+                    results.append(apply(operations[0]))
+                    crash_point("commit.applied")
+                    operations = operations[1:]
+                results += [apply(operation) for operation in operations]
             writes.finish()
             crash_point("commit.before-sync")
             self._db.execute("COMMIT")

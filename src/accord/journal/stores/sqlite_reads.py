@@ -9,9 +9,10 @@ from typing import Any
 
 from accord.journal.encoding import decode_letter, decode_message, decode_paths, decode_results, from_us
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, State
+from accord.journal.parts import ALL_PARTS
 from accord.journal.shared import part_of
 
-IS_OF_PARTS = "(? >> part_of(m.flow, m.key)) & 1"  # of table m; the value is a mask
+IS_OF_PARTS = f"(? = {ALL_PARTS} OR (? >> part_of(m.flow, m.key)) & 1)"  # of table m; both values are the mask
 _LEASE = "SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.in_doubt, m.replayed_in FROM messages m JOIN contents c USING (seq)"
 _LEASE_ELIGIBLE = f"{_LEASE} WHERE m.state = 0 AND m.is_head = 1 AND m.flow = ? AND m.seq > ? ORDER BY m.seq LIMIT ?"
 _LEASE_ELIGIBLE_OF = f"{_LEASE} WHERE m.state = 0 AND m.is_head = 1 AND m.flow = ? AND m.seq > ? AND {IS_OF_PARTS} ORDER BY m.seq LIMIT ?"
@@ -59,7 +60,7 @@ class SqliteReads:
         return [self._to_lease(row) for row in self._db.execute(_LEASE_ELIGIBLE, (flow, after_seq, limit)).fetchall()]
 
     def lease_of(self, parts: int, flow: str, after_seq: int, limit: int) -> list[Lease]:
-        rows = self._db.execute(_LEASE_ELIGIBLE_OF, (flow, after_seq, parts, limit)).fetchall()
+        rows = self._db.execute(_LEASE_ELIGIBLE_OF, (flow, after_seq, parts, parts, limit)).fetchall()
         return [self._to_lease(row) for row in rows]
 
     def next_of_key(self, flow: str, key: str) -> Lease | None:
@@ -83,12 +84,12 @@ class SqliteReads:
         return None if row is None else from_us(row[0])
 
     def next_due_of(self, parts: int) -> dt.datetime | None:
-        row = self._db.execute(_NEXT_DUE_OF, (parts,)).fetchone()
+        row = self._db.execute(_NEXT_DUE_OF, (parts, parts)).fetchone()
         return None if row is None else from_us(row[0])
 
     def open_counts_of(self, parts: int) -> dict[str, int]:
         """Reads the index of open messages from end to end."""
-        rows = self._db.execute(_OPEN_COUNTS_OF, (parts,))
+        rows = self._db.execute(_OPEN_COUNTS_OF, (parts, parts))
         return dict(rows.fetchall())
 
     def parked_by_part(self) -> dict[tuple[str, int], int]:

@@ -35,7 +35,7 @@ from accord.journal.operations import (
     State,
     settle_of,
 )
-from accord.journal.parts import ALL_PARTS
+from accord.journal.parts import ALL_PARTS, is_in, not_owner
 from accord.journal.shared import part_of
 from accord.journal.stores.sqlite_reads import IS_OF_PARTS
 from accord.journal.stores.sqlite_schema import PAGE_SIZE_BYTES
@@ -62,14 +62,15 @@ _SETTLE = """UPDATE messages SET state = ?, is_head = ?, attempts = ?, parts = ?
     in_doubt = ?, settled_at = ? WHERE seq = ?"""
 _PROMOTE = """UPDATE messages SET is_head = 1 WHERE seq =
     (SELECT seq FROM messages WHERE state < 10 AND flow = ? AND key = ? ORDER BY seq LIMIT 1)"""
-_SELECT_DONE = "SELECT seq, flow FROM messages WHERE state = 10 AND accepted_at < ? ORDER BY accepted_at, seq LIMIT ?"
+_SELECT_DONE = f"""SELECT seq, flow FROM messages m WHERE state = 10 AND accepted_at < ? AND {IS_OF_PARTS}
+    ORDER BY accepted_at, seq LIMIT ?"""  # noqa: S608 - a constant of the reads
 _SAVE_CURSOR = (
     "INSERT INTO cursors (name, position) VALUES (?, ?) ON CONFLICT DO UPDATE SET position = excluded.position"
 )
 _SAVE_REFERENCE = """INSERT INTO cross_references (entity, key, other, other_key) VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET other_key = excluded.other_key"""
 _SELECT_TO_RELEASE = "SELECT seq, flow, held_by, key FROM messages m"
-_IS_RELEASED = f"? IN ('', flow) AND (? = {ALL_PARTS} OR {IS_OF_PARTS})"
+_IS_RELEASED = f"? IN ('', flow) AND {IS_OF_PARTS}"
 _SELECT_DUE = f"{_SELECT_TO_RELEASE} INDEXED BY messages_due WHERE state = 1 AND due <= ? AND {_IS_RELEASED} ORDER BY due, seq LIMIT ?"
 _SELECT_HELD = f"{_SELECT_TO_RELEASE} INDEXED BY messages_held WHERE state = 2 AND held_by = ? AND {_IS_RELEASED} ORDER BY seq LIMIT ?"
 _COUNT = """INSERT INTO counters (flow, state, held_by, n) VALUES (?, ?, ?, ?)
@@ -103,6 +104,7 @@ class Writes:
         self._held: dict[tuple[str, int], int] | None = None  # by system and part, once somebody asked
         self._held_changes: list[tuple[str, int, int]] = []
         self._now_us = 0
+        self.parts = ALL_PARTS  # of whose owner the next operations are
         self.pages_to_free = 0  # by the store after the commit, so that the file shrinks; bounded as the prune was
         self._handlers: dict[type, Callable[[Any], Any]] = {
             Accept: self._accept,
@@ -170,6 +172,9 @@ class Writes:
             self._db.executemany(_INSERT_RESULTS, self._results)
             self._results.clear()
 
+    def _is_own(self, flow: str, key: str) -> bool:
+        return is_in(self.parts, part_of(flow, key))
+
     def _accept(self, operation: Accept) -> Accepted:
         accepted = Accepted(tuple([self._accept_one(message) for message in operation.messages]))
         if operation.cursors:
@@ -177,6 +182,8 @@ class Writes:
         return accepted
 
     def _accept_one(self, message: Message) -> AcceptedOne:
+        if self.parts != ALL_PARTS and not self._is_own(message.flow, message.key):
+            raise not_owner(message.flow, message.key)
         seq = self._next_seq
         accepted_at = to_us(message.time)
         digest = b""
@@ -207,6 +214,8 @@ class Writes:
         if row is None or row[0] >= _DONE:
             return False
         old_state, flow, parts, old_held_by, is_head, next_seq, key = row
+        if self.parts != ALL_PARTS and not self._is_own(flow, key):
+            return False
         state = int(operation.state)
         if operation.results:
             parts += 1
@@ -272,6 +281,8 @@ class Writes:
         if row is None or row[0] != _DEAD:
             return False
         _, flow, key, _, parts, _ = row
+        if not self._is_own(flow, key):
+            return False
         self._flush()
         if operation.body is not None:
             (content,) = self._execute("SELECT message FROM contents WHERE seq = ?", (seq,)).fetchone()
@@ -296,7 +307,7 @@ class Writes:
 
     def _discard(self, operation: Discard) -> bool:
         row = self._execute(_SELECT_STATE, (operation.seq,)).fetchone()
-        if row is None or row[0] != _DEAD:
+        if row is None or row[0] != _DEAD or not self._is_own(row[1], row[2]):
             return False
         self._execute(
             "UPDATE messages SET state = 10, reason = ?, settled_at = ? WHERE seq = ?",
@@ -307,11 +318,11 @@ class Writes:
         return True
 
     def _release_due(self, operation: ReleaseDue) -> tuple[Lease, ...]:
-        values = (to_us(operation.now), operation.flow, operation.parts, operation.parts, operation.limit)
+        values = (to_us(operation.now), operation.flow, self.parts, self.parts, operation.limit)
         return self._release(self._execute(_SELECT_DUE, values).fetchall(), _WAITING)
 
     def _release_held(self, operation: ReleaseHeld) -> tuple[Lease, ...]:
-        values = (operation.system, operation.flow, operation.parts, operation.parts, operation.limit)
+        values = (operation.system, operation.flow, self.parts, self.parts, operation.limit)
         return self._release(self._execute(_SELECT_HELD, values).fetchall(), _HELD)
 
     def _release(self, rows: list[tuple[int, str, str, str]], state: int) -> tuple[Lease, ...]:
@@ -372,7 +383,7 @@ class Writes:
         return deleted
 
     def _done_seqs(self, before_us: int, limit: int) -> list[tuple[int, str]]:
-        return self._execute(_SELECT_DONE, (before_us, limit)).fetchall()
+        return self._execute(_SELECT_DONE, (before_us, self.parts, self.parts, limit)).fetchall()
 
     def _delete(self, rows: list[tuple[int, str]]) -> None:
         """Sequence numbers are never given again: the floor survives the deletion of the newest message."""
