@@ -19,7 +19,7 @@ from accord.journal.group import Journal
 from accord.journal.operations import Accept, Accepted, Lease
 from accord.observe.crash_points import crash_point
 from accord.record import Cursor, Message
-from accord.record.message import FETCH_HEADER, TOPIC_HEADER
+from accord.record.message import BACKFILL_HEADER, FETCH_HEADER, TOPIC_HEADER
 
 ORIGIN_HEADER = "accord-origin"
 
@@ -70,7 +70,8 @@ class Acceptor:
         """(entity, topics) of every webhook trigger."""
         return [(entity, trigger.topics) for entity, found in self._hooks.items() for _, trigger in found]
 
-    def message(self, flow: Flow, arrival: Arrival) -> Message:
+    def message(self, flow: Flow, arrival: Arrival, *, is_backfill: bool = False) -> Message:
+        """``is_backfill``: live messages go before it where they wait for one system."""
         id = new_id()
         headers = {}
         if arrival.topic:
@@ -79,6 +80,8 @@ class Acceptor:
             headers[FETCH_HEADER] = arrival.fetch
         if arrival.origin:
             headers[ORIGIN_HEADER] = arrival.origin
+        if is_backfill:
+            headers[BACKFILL_HEADER] = "1"
         if arrival.malformed:
             headers[MALFORMED_HEADER] = malformed_mark(arrival.body, arrival.malformed)
         return Message(

@@ -222,6 +222,7 @@ class Engine:
                 http=client,
                 folder=self.project.folder,
                 state_folder=self.settings.state_folder / "systems" / name,
+                budget=self._gates[name].told,
             )
             context.state_folder.mkdir(parents=True, exist_ok=True)
             connection = system.kind.connect(system.settings, system.entities, context)

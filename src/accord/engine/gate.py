@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
 
 import msgspec
 
 from accord.engine.breaker import Breaker
 from accord.engine.clock import Clock
 from accord.engine.fair import FairQueue, Lane
+from accord.engine.ledger import BudgetView, Ledger
 from accord.engine.limiter import FixedLimit, GradientLimit, Limiter
 from accord.observe import Observer
-from accord.observe.events import SystemConcurrency, SystemSick, SystemThrottled, SystemWell
+from accord.observe.events import SystemBudgetUsedUp, SystemConcurrency, SystemSick, SystemThrottled, SystemWell
 from accord.record import Done, Outcome, Partial, Reconnect, Retry
+from accord.sdk.budget import Budget
 from accord.sdk.connector import RateLimit
 
 PAUSE_IN_MEMORY_S_MAX = 1.0  # longer waits are held in the journal, where they cost no memory
@@ -36,6 +39,7 @@ class GateView(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     pause_s: float
     throttled_since: dt.datetime | None
+    budgets: list[BudgetView]
 
 
 class Gate:
@@ -57,6 +61,8 @@ class Gate:
         self._timer: asyncio.Task[None] | None = None
         self._is_guarded = limit.requests is not None  # something besides breaker and concurrency must be asked
         self._paused_until = 0.0
+        self._ledger = Ledger()
+        self._used_up_until = 0.0
         self._throttled_since: dt.datetime | None = None
         self._tokens = float(limit.requests or 0)
         self._filled_at = clock.monotonic()
@@ -64,7 +70,7 @@ class Gate:
 
     def set_share(self, fraction: float) -> None:
         """This engine may use so much (0 to 1) of the declared rate and concurrency, the others the rest; one request at least."""
-        self._share = max(SHARE_MIN, fraction)
+        self._share = self._ledger.share = max(SHARE_MIN, fraction)
         self.limiter.set_max(max(1, int(self._limit.concurrent * fraction)))
         self._admit()
 
@@ -79,12 +85,27 @@ class Gate:
         self._is_guarded = True
         self._admit()
 
+    def told(self, budget: Budget) -> None:
+        """The system said, in an answer that is under way here, how much it still takes."""
+        self._ledger.told(budget, self._in_flight, self.now_s())
+        if not self._is_guarded and self._ledger.is_tight(self._limit.concurrent):
+            self._is_guarded = True
+
+    def budget_wait_s(self, lane: Lane) -> float:
+        """Seconds until what the system told it takes has room for a request of this lane."""
+        return self._ledger.wait_s(lane, self._in_flight, self.now_s())
+
+    def _hold_s(self) -> float:
+        """Seconds that are too long to wait in memory, by a pause or a budget; else 0."""
+        wait_s = max(self.pause_s(), self.budget_wait_s(ANY_LANE))
+        return wait_s if wait_s > PAUSE_IN_MEMORY_S_MAX else 0.0
+
     def pause_s(self) -> float:
         return max(0.0, self._paused_until - self._clock.monotonic())
 
     def may_try(self) -> bool:
         """False: put the message on hold instead of trying."""
-        return not self.is_paused and self.breaker.can_probe() and self.pause_s() <= PAUSE_IN_MEMORY_S_MAX
+        return not self.is_paused and self.breaker.can_probe() and self._hold_s() == 0.0
 
     @property
     def why_not(self) -> str:
@@ -93,15 +114,14 @@ class Gate:
 
     def wait_s(self) -> float:
         """Seconds until held messages may be released; 0 when now."""
-        pause_s = self.pause_s()
-        return max(self.breaker.wait_s(), pause_s if pause_s > PAUSE_IN_MEMORY_S_MAX else 0.0)
+        return max(self.breaker.wait_s(), self._hold_s())
 
     def release_limit(self, limit: int) -> int:
         """How many held messages may be released now: one probe while the system is sick."""
         if self.is_paused or self.wait_s() > 0.0:
             return 0
         if self.breaker.is_closed:
-            return limit
+            return int(min(limit, self._ledger.requests_left(self.now_s()) + self._limit.concurrent))
         return 1 if self.breaker.can_probe() else 0
 
     def view(self) -> GateView:
@@ -113,6 +133,7 @@ class Gate:
             waiting=len(self._waiting),
             pause_s=round(pause_s, 3),
             throttled_since=self._throttled_since if pause_s else None,
+            budgets=self._ledger.view(self.now_s()),
         )
 
     def enter_now(self) -> bool:
@@ -191,13 +212,12 @@ class Gate:
     def _admit(self) -> None:
         """Lets in who may come in now, and tells those who must not wait that they must not."""
         while self._queued and self._in_flight < self.limiter.limit:
-            _, future = self._waiting.peek()
+            lane, future = self._waiting.peek()
             if not future.done() and self._is_guarded and self.breaker.can_probe():
-                pause_s = self.pause_s()
-                if self._is_paused or pause_s > PAUSE_IN_MEMORY_S_MAX:
+                wait_s = self._guard_s(lane)
+                if wait_s == math.inf:
                     self._waiting.pop().set_result(False)
                     continue
-                wait_s = pause_s or self._token_wait_s()
                 if wait_s > 0.0:
                     self._admit_in(wait_s)
                     return
@@ -207,7 +227,8 @@ class Gate:
             is_let_in = self.breaker.allow()
             if is_let_in:
                 self._in_flight += 1
-                self._take_token()
+                self._tokens -= 1.0
+                self._ledger.take()
             future.set_result(is_let_in)
 
     def _admit_in(self, wait_s: float) -> None:
@@ -219,20 +240,35 @@ class Gate:
         self._timer = None
         self._admit()
 
-    def _token_wait_s(self) -> float:
+    def _guard_s(self, lane: Lane) -> float:
+        """Seconds until pause, budgets and declared rate let another request go; infinite when that is too long to wait here."""
+        if self._is_paused:
+            return math.inf
+        pause_s = self.pause_s()
+        budget_s = self.budget_wait_s(lane)
+        if max(pause_s, budget_s) > PAUSE_IN_MEMORY_S_MAX:
+            if budget_s > PAUSE_IN_MEMORY_S_MAX:
+                self._tell_used_up(lane, budget_s)
+            return math.inf
+        rate_s = self._rate_s() if self._limit.requests is not None else 0.0
+        if self._limit.requests is None and not pause_s and not self._ledger.is_tight(self._limit.concurrent):
+            self._is_guarded = False
+        return max(pause_s, budget_s, rate_s)
+
+    def _tell_used_up(self, lane: Lane, for_s: float) -> None:
+        if not lane.is_backfill and self.now_s() >= self._used_up_until:
+            self._used_up_until = self.now_s() + for_s
+            self._observer.emit(SystemBudgetUsedUp(system=self.system, for_s=round(for_s, 1)))
+
+    def _rate_s(self) -> float:
         """Seconds until the declared rate lets another request go."""
-        if self._limit.requests is None:
-            self._is_guarded = False  # the pause, the only other guard, is over: else this was not asked
-            return 0.0
+        assert self._limit.requests is not None
         burst = max(1.0, self._limit.requests * self._share)
         rate = self._limit.requests * self._share / self._limit.per_s
         now = self._clock.monotonic()
         self._tokens = min(burst, self._tokens + (now - self._filled_at) * rate)
         self._filled_at = now
         return 0.0 if self._tokens >= 1.0 - ROUNDING else (1.0 - self._tokens) / rate
-
-    def _take_token(self) -> None:
-        self._tokens -= 1.0
 
 
 def worst(outcome: Partial) -> Outcome:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import msgspec
 
 from accord.engine.accept import Acceptor, Arrival
 from accord.engine.clock import Clock
 from accord.engine.delivery import Port
+from accord.engine.fair import Lane, lane_of
 from accord.errors import JournalError
 from accord.flow.flow import Flow
 from accord.flow.trigger import FilesTrigger, PollTrigger, ScheduleTrigger
@@ -21,7 +22,7 @@ from accord.journal.group import Journal
 from accord.journal.operations import SaveCursors
 from accord.observe import Observer
 from accord.observe.events import ReadStopped
-from accord.record import Cursor, Outcome, Reconnect, Reject, Retry
+from accord.record import Cursor, Done, Outcome, Reconnect, Reject, Retry
 from accord.sdk.connector import Page, ReadFailed
 from accord.sdk.http import decode_json, encode_json
 
@@ -63,6 +64,8 @@ class Reader:
         self._observer = observer
         is_shared = isinstance(trigger, FilesTrigger)
         self._cursor_name = f"{'files' if is_shared else f'read:{flows[0].name}'}:{trigger.entity}"
+        self._live = lane_of(flows[0].name, flows[0].priority, False)
+        self._backfill = lane_of(flows[0].name, flows[0].priority, True)
         self._failures = 0
 
     async def run(self) -> None:
@@ -87,13 +90,40 @@ class Reader:
         raw = await self._journal.reads.cursor(self._cursor_name)
         position = decode_json(raw) if raw is not None else None
         count = 0
-        async for page in self._port.connection.read(self._entity, position):
+        pages = self._port.connection.read(self._entity, position)
+        lane = self._live
+        while (page := await self._next(pages, lane)) is not None:
             await self._wait_for_room()
-            count += await self._accept(page)
+            count += await self._accept(page, lane)
+            lane = self._backfill  # more than a page is catching up: live messages go before it
         return count
 
-    async def _accept(self, page: Page) -> int:
-        messages = [self._acceptor.message(flow, arrival) for arrival in self._arrivals(page) for flow in self._flows]
+    async def _next(self, pages: AsyncIterator[Page], lane: Lane) -> Page | None:
+        """The next page, read inside the system's gate like every effect; None at the end."""
+        gate = self._port.gate
+        if not gate.enter_now() and not await gate.enter(lane):
+            wait_s = max(gate.wait_s(), gate.budget_wait_s(lane))
+            raise ReadFailed(Reconnect(gate.why_not, after_s=wait_s))
+        outcome: Outcome | None = None
+        try:
+            page = await anext(pages, None)
+            outcome = Done()
+            return page
+        except ReadFailed as failed:
+            outcome = failed.outcome
+            raise
+        except Exception:
+            outcome = Retry("the connector failed unexpectedly")
+            raise
+        finally:
+            gate.leave(outcome)  # without its time: a page is not like other requests
+
+    async def _accept(self, page: Page, lane: Lane) -> int:
+        messages = [
+            self._acceptor.message(flow, arrival, is_backfill=lane.is_backfill)
+            for arrival in self._arrivals(page)
+            for flow in self._flows
+        ]
         cursor = Cursor(self._cursor_name, encode_json(page.position))
         stored = await self._acceptor.store(messages, (cursor,))
         if page.is_last and page.name:

@@ -160,6 +160,14 @@ class SystemConcurrency(Event, frozen=True):
     was: int
 
 
+class SystemBudgetUsedUp(Event, frozen=True):
+    """What the system told it takes in this window is used up: messages wait for the next one, and it did not have to refuse any."""
+
+    name = "system.budget-used-up"
+    system: str
+    for_s: float
+
+
 class HookRefused(Event, frozen=True):
     name = "hook.refused"
     level = Level.WARNING

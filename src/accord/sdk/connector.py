@@ -11,7 +11,7 @@ connector. An exception that escapes is a defect: the engine logs it and treats 
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -19,6 +19,7 @@ import msgspec
 
 from accord.errors import ConnectorError, Faults
 from accord.record import Done, Entity, Field, Outcome
+from accord.sdk.budget import Budget, nobody_asks
 from accord.sdk.http import HttpClient, InboundRequest
 from accord.settings.node import Node
 
@@ -150,12 +151,14 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engine gives a connection. ``folder``: the project's folder, for relative paths. ``state_folder``: scratch."""
+    """What the engine gives a connection. ``folder``: the project's folder, for relative paths. ``state_folder``: scratch.
+    ``budget``: call it, while the request is under way, with what its answer says is left to use."""
 
     system: str
     http: HttpClient
     folder: Path
     state_folder: Path
+    budget: Callable[[Budget], None] = nobody_asks
 
 
 class Connection:

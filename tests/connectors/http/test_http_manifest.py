@@ -18,7 +18,8 @@ from accord.connectors.http import CONNECTOR
 from accord.connectors.http.settings import HttpSettings
 from accord.engine.http import PooledHttpClient
 from accord.errors import ConnectorError, Faults
-from accord.record import Done, Entity, Reconnect, Reject, Retry
+from accord.record import Done, Entity, Reconnect, Reject
+from accord.sdk.budget import Budget
 from accord.sdk.connector import CallItem, Connection, Context, ReadFailed, WriteItem, WriteMode
 from accord.sdk.http import HttpResponse, InboundRequest
 from accord.settings.decode import decode
@@ -223,16 +224,20 @@ entities:
     assert run(text, listed, work, tmp_path) == list(range(9))
 
 
-def test_a_used_up_limit_holds_back_before_the_next_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [200, 429])
+def test_what_is_left_is_told_also_by_a_refusal(status: int, tmp_path: Path) -> None:
     async def api(request: InboundRequest) -> Answer:
-        return json_answer({}, headers={"x-ratelimit-remaining": "0", "x-ratelimit-reset": "30"})
+        return json_answer({}, status, headers={"x-left": "3", "x-ratelimit-remaining": "0"})
 
     async def work(connection: Connection, entities: Any, server: Any) -> Any:
-        return await connection.check(), await connection.check(), len(server.requests)
+        told: list[Budget] = []
+        connection._transport._tell = told.append  # type: ignore[attr-defined]
+        await connection.check()
+        return told
 
-    first, second, count = run("settings: {address: ADDRESS, check_path: /ping}", api, work, tmp_path)
-    assert first == Done() and count == 1
-    assert isinstance(second, Retry) and second.throttled and 29 < (second.after_s or 0) <= 30
+    limit = "rate_limit: {headers: [standard, {remaining: X-Left, per: 10s}]}"
+    told = run(f"settings: {{address: ADDRESS, check_path: /ping, {limit}}}", api, work, tmp_path)
+    assert told == [Budget(name="x-left", left=3, resets_in_s=10)]
 
 
 WRITES = f"""

@@ -29,7 +29,9 @@ class _Jumping(selectors.DefaultSelector):
         super().__init__()
 
     def select(self, timeout: float | None = None) -> Any:
-        if timeout:
+        if timeout is None:
+            raise RuntimeError("everybody waits, and nothing is going to happen")
+        if timeout > 0:
             self._loop.at += timeout
         return super().select(0)
 

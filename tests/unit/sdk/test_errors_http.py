@@ -10,7 +10,7 @@ import pytest
 from accord.record import Done, Reconnect, Reject, Retry
 from accord.sdk.errors_http import MESSAGE_LENGTH_MAX, ErrorRule, ErrorRules, message_of
 from accord.sdk.http import HttpFailed, HttpResponse, encode_json
-from accord.sdk.rate_headers import pause_s, remaining_requests, retry_after_s
+from accord.sdk.rate_headers import retry_after_s
 
 NOW = dt.datetime(2026, 11, 1, 12, 0, tzinfo=dt.UTC)
 
@@ -88,13 +88,6 @@ def test_a_check_tells_wrong_credentials_apart() -> None:
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after_s(headers, NOW) == seconds
-
-
-def test_pause_only_when_nothing_is_left() -> None:
-    assert pause_s({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "3"}, NOW) == 3.0
-    assert pause_s({"x-ratelimit-remaining": "1", "x-ratelimit-reset": "3"}, NOW) == 0.0
-    assert pause_s({"x-ratelimit-reset": "3"}, NOW) == 0.0
-    assert remaining_requests({"ratelimit": '"a";r=4;t=33'}) == 4
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from accord.sdk.bodies import value_at
 from accord.sdk.connector import CallItem, Connection, Context, Page, Received, Refused, WriteItem, WriteMode
 from accord.sdk.errors_http import ErrorRules
 from accord.sdk.http import HttpRequest, HttpResponse, InboundRequest
+from accord.sdk.rate_headers import BudgetReader
 from accord.settings.secret import Secret
 
 
@@ -55,7 +56,14 @@ class HttpConnection(Connection):
             keep_refresh_token=(lambda token: _keep(kept, token)) if rotates else None,
         )
         rules = ErrorRules(settings.errors, secrets=secrets_of(settings))
-        self._transport = Transport(self._context.http, auth, rules, load_hooks(self._context.folder, settings.hooks))
+        self._transport = Transport(
+            self._context.http,
+            auth,
+            rules,
+            load_hooks(self._context.folder, settings.hooks),
+            BudgetReader(settings.rate_limit.headers),
+            self._context.budget,
+        )
         headers = {n.lower(): v.reveal() if isinstance(v, Secret) else v for n, v in settings.headers.items()}
         self._base = Base(settings, {**headers, **auth.headers}, auth.query)
         self._plan()

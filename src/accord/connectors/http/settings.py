@@ -11,6 +11,7 @@ from accord.sdk.auth import Auth, NoAuth
 from accord.sdk.changes import Format
 from accord.sdk.errors_http import ErrorRule
 from accord.sdk.paging import NoPaging, Paging
+from accord.sdk.rate_headers import DEFAULT_SOURCES, BudgetSource
 from accord.sdk.webhooks import Signature
 from accord.settings.node import Node
 from accord.settings.secret import Secret
@@ -152,10 +153,14 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RateLimitSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """``headers``: which response headers tell how much is left. ``standard`` is RateLimit-Remaining and the newer RateLimit,
+    ``x-ratelimit`` their older forms, ``salesforce`` Sforce-Limit-Info; an API's own are named one by one."""
+
     requests: Annotated[int, msgspec.Meta(ge=1)] | None = None
     per: dt.timedelta = dt.timedelta(seconds=1)
     concurrent: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 64
     adaptive: bool = True
+    headers: tuple[BudgetSource, ...] = DEFAULT_SOURCES
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):

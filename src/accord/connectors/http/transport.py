@@ -1,8 +1,7 @@
-"""One exchange with the API: credentials, one renewal after 401, hooks, rules, and holding back when the limit is used up."""
+"""One exchange with the API: credentials, one renewal after 401, hooks, rules, and telling what is left to use."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,31 +10,36 @@ import msgspec
 from accord.connectors.http.hooks import Hooks
 from accord.record import Outcome, Reject, Retry
 from accord.sdk.auth import Authorizer
+from accord.sdk.budget import Budget, nobody_asks
 from accord.sdk.errors_http import ErrorRules, utc_now
 from accord.sdk.http import HttpClient, HttpFailed, HttpRequest, HttpResponse
-from accord.sdk.rate_headers import pause_s
+from accord.sdk.rate_headers import BudgetReader
 from accord.sdk.tokens import TokenFailed
 
 NO_JSON = "the system's answer is no JSON"
 
 
 class Transport:
-    def __init__(self, http: HttpClient, auth: Authorizer, rules: ErrorRules, hooks: Hooks) -> None:
+    def __init__(
+        self,
+        http: HttpClient,
+        auth: Authorizer,
+        rules: ErrorRules,
+        hooks: Hooks,
+        budgets: BudgetReader | None = None,
+        tell: Callable[[Budget], None] = nobody_asks,
+    ) -> None:
         self._http = http
         self._auth = auth
         self._hooks = hooks
         self._is_plain = auth.is_static and hooks.sign is None and hooks.answer is None
-        self._resume_at = 0.0
+        self._budgets = budgets or BudgetReader()
+        self._tell = tell
         self.rules = rules
 
     async def exchange(self, request: HttpRequest, *, changes: bool, is_check: bool = False) -> HttpResponse | Outcome:
         """The response when it is a success, else what it comes to. ``changes``: the request changes something.
         ``is_check``: refused credentials are a Reject, for a person who asks, instead of something to wait for."""
-        if self._resume_at:
-            wait_s = self._resume_at - time.monotonic()
-            if wait_s > 0:
-                return Retry("the system's rate limit is used up", after_s=wait_s, throttled=True)
-            self._resume_at = 0.0
         try:
             response = await (self._http.send(request) if self._is_plain else self._send(request))
         except HttpFailed as error:
@@ -43,13 +47,11 @@ class Transport:
         except TokenFailed as error:
             refused = is_check and error.is_refused
             return Reject(error.what, code="connector.unauthorized") if refused else error.outcome
+        if self._budgets.is_told(response.headers):
+            for budget in self._budgets.read(response.headers, utc_now()):
+                self._tell(budget)
         outcome = self.rules.judge(response, changes=changes, is_check=is_check)
-        if outcome is not None:
-            return outcome
-        wait_s = pause_s(response.headers, utc_now())
-        if wait_s:
-            self._resume_at = time.monotonic() + wait_s
-        return response
+        return response if outcome is None else outcome
 
     async def _send(self, request: HttpRequest) -> HttpResponse:
         authorized = await self._authorized(request)

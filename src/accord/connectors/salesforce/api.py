@@ -7,8 +7,7 @@ Collections; "SOAP API Developer Guide": core data types, status codes.
 from __future__ import annotations
 
 import datetime as dt
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,8 +17,10 @@ from accord.connectors.salesforce.settings import SalesforceSettings
 from accord.errors import AccordError
 from accord.record import Outcome, Reconnect, Reject, Retry
 from accord.sdk.auth import open_auth, secrets_of
-from accord.sdk.errors_http import ErrorRule, ErrorRules
+from accord.sdk.budget import Budget, nobody_asks
+from accord.sdk.errors_http import ErrorRule, ErrorRules, utc_now
 from accord.sdk.http import HttpClient, HttpFailed, HttpRequest, encode_json
+from accord.sdk.rate_headers import BudgetReader
 from accord.sdk.tokens import TokenFailed
 
 USED_UP_S = 300.0  # the daily limit is a rolling 24 hours: a little of it comes back all the time
@@ -46,7 +47,7 @@ RULES = (
         then="reconnect",
     ),
 )
-_USAGE = re.compile(r"api-usage=(\d{1,10})/(\d{1,10})")
+USAGE = BudgetReader(("salesforce",))
 
 
 class Stopped(AccordError):
@@ -60,11 +61,13 @@ class Stopped(AccordError):
 
 
 class Api:
-    """``usage``: API calls used and allowed in 24 hours, as the last answer told; None before that."""
+    """``tell``: hears how many API calls are left of those of 24 hours."""
 
-    def __init__(self, settings: SalesforceSettings, http: HttpClient) -> None:
-        self.usage: tuple[int, int] | None = None
+    def __init__(
+        self, settings: SalesforceSettings, http: HttpClient, tell: Callable[[Budget], None] = nobody_asks
+    ) -> None:
         self._http = http
+        self._tell = tell
         self._base = settings.base_address
         self._data = settings.base_address + settings.data_path
         self._auth = open_auth(settings.auth, http)
@@ -106,9 +109,8 @@ class Api:
                 Reject(error.what, code="connector.unauthorized") if is_check and error.is_refused else error.outcome
             )
             raise _stopped(refused) from error
-        used = _USAGE.search(response.headers.get("sforce-limit-info", ""))
-        if used:
-            self.usage = (int(used[1]), int(used[2]))
+        for budget in USAGE.read(response.headers, utc_now()):
+            self._tell(budget)
         outcome = self.rules.judge(response, changes=changes, is_check=is_check)
         if outcome is not None:
             raise _stopped(outcome)

@@ -26,7 +26,7 @@ USUAL_OBJECTS = (
 class SalesforceConnection(Connection):
     def __init__(self, settings: SalesforceSettings, context: Context) -> None:
         self._system = context.system
-        self._api = Api(settings, context.http)
+        self._api = Api(settings, context.http, context.budget)
         self._reader = Reader(self._api, settings)
 
     async def check(self) -> Outcome:

@@ -7,6 +7,7 @@ under ``extensions``), and the mutation itself (``userErrors``).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from accord.connectors.shopify.settings import ShopifySettings
 from accord.errors import AccordError
 from accord.record import Outcome, Reconnect, Reject, Retry
 from accord.sdk.auth import secrets_of
+from accord.sdk.budget import Budget, nobody_asks
 from accord.sdk.errors_http import ErrorRule, ErrorRules
 from accord.sdk.http import HttpClient, HttpFailed, HttpRequest, encode_json
 
@@ -42,8 +44,13 @@ class Stopped(AccordError):
 
 
 class Admin:
-    def __init__(self, settings: ShopifySettings, http: HttpClient) -> None:
+    """``tell``: hears what is left of the query-cost bucket."""
+
+    def __init__(
+        self, settings: ShopifySettings, http: HttpClient, tell: Callable[[Budget], None] = nobody_asks
+    ) -> None:
         self._http = http
+        self._tell = tell
         self._url = settings.graphql_address
         self._headers = {
             "content-type": "application/json",
@@ -80,6 +87,8 @@ class Admin:
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise Stopped(Retry("the shop's answer is no JSON", in_doubt=changes)) from None
         self._bucket.learn(name, body, time.monotonic())
+        if (budget := self._bucket.budget()) is not None:
+            self._tell(budget)
         return self._data(body, changes)
 
     async def mutate(self, name: str, variables: dict[str, Any]) -> Any:

@@ -23,7 +23,7 @@ from accord.sdk.http import InboundRequest
 
 class ShopifyConnection(Connection):
     def __init__(self, settings: ShopifySettings, context: Context) -> None:
-        self._admin = Admin(settings, context.http)
+        self._admin = Admin(settings, context.http, context.budget)
         self._reader = Reader(self._admin, settings)
         self._writer = Writer(self._admin, settings)
         self._caller = Caller(self._admin)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from accord.sdk.budget import Budget
+
+SMOOTHING = 0.2
 WAIT_S_MIN = 0.1
 WAIT_S_MAX = 60.0
 WAIT_S_UNKNOWN = 1.0
@@ -20,6 +23,8 @@ class CostBucket:
         self._available = 0.0
         self._rate = 0.0
         self._seen_at_s = 0.0
+        self._limit: float | None = None
+        self._cost = 0.0  # of a query, on average
         self._costs: dict[str, float] = {}
 
     def learn(self, document: str, body: Any, now_s: float) -> None:
@@ -30,9 +35,19 @@ class CostBucket:
             available, rate = _number(status.get("currentlyAvailable")), _number(status.get("restoreRate"))
             if available is not None and rate:
                 self._available, self._rate, self._seen_at_s = available, rate, now_s
+                self._limit = _number(status.get("maximumAvailable"))
         requested = _number(cost.get("requestedQueryCost"))
         if requested is not None:
             self._costs[document] = requested
+            self._cost = self._cost + (requested - self._cost) * SMOOTHING if self._cost else requested
+
+    def budget(self) -> Budget | None:
+        """What the last answer told, for all who use the shop; None before any did."""
+        if not self._rate or not self._cost:
+            return None
+        return Budget(
+            name="query cost", left=self._available, limit=self._limit, refill_per_s=self._rate, cost=self._cost
+        )
 
     def wait_s(self, document: str, now_s: float) -> float:
         """How long until a document of known cost fits; 0 when it fits now or nothing is known."""
