@@ -17,14 +17,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from realtime.accord import Accord, AccordJetstream, AccordPostgresql, AccordWorkers
+from realtime.accord import Accord, AccordJetstream, AccordJetstream3, AccordPostgresql, AccordWorkers
 from realtime.contender import Contender, Limit
 from realtime.measure import OUTSTANDING, Driver, Run, measure
 from realtime.peers import PEERS
 from realtime.shares import shares
 from realtime.table import HEADS, last_line, row
 
-OWN: tuple[type[Contender], ...] = (Limit, Accord, AccordWorkers, AccordPostgresql, AccordJetstream)
+OWN: tuple[type[Contender], ...] = (Limit, Accord, AccordWorkers, AccordPostgresql, AccordJetstream, AccordJetstream3)
 
 
 def contenders(only: str, with_peers: bool) -> tuple[list[type[Contender]], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from typing import ClassVar
 
 from realtime.contender import Contender
 from realtime.orders import SECRET
-from realtime.processes import Child, free_port, wait_until
 
 PROJECT = Path(__file__).parent / "project"
 
@@ -98,27 +98,24 @@ class AccordPostgresql(Accord):
 
 class AccordJetstream(Accord):
     name = "accord-jetstream"
-    title = "Accord, JetStream (one server)"
-    store = "store: {kind: jetstream, url: '${secret:journal}'}"
+    title = "Accord, JetStream, one server"
+    size = 1
 
     @classmethod
     def missing(cls) -> str:
         if "jetstream" not in store_kinds():
             return "stores have no kind jetstream here"
-        return "" if shutil.which("nats-server") else "needs the package nats-server"
+        if importlib.util.find_spec("nats") is None:
+            return "needs the extra jetstream (nats-py)"
+        return "" if shutil.which("nats-server") else "needs the package nats-server (apt-get install)"
 
-    def journal_url(self) -> str:
-        """A server of its own that syncs every write, as the other stores do."""
-        port = free_port()
-        config = self.folder / "nats.conf"
-        config.write_text(
-            f'listen: "127.0.0.1:{port}"\njetstream {{store_dir: "{self.folder / "nats"}", sync_interval: always}}\n'
-        )
-        server = Child(["nats-server", "-c", config], self.folder / "nats.log", self.environment_plain(), self.folder)
-        self.stack.callback(server.stop)
-        wait_until("nats-server starts", lambda: "Server is ready" in server.log.read_text(), 20, server)
-        self.servers["nats-server"] = server.pid
-        return f"nats://127.0.0.1:{port}"
+    def prepare(self) -> None:
+        urls = ", ".join(self.nats(self.size))
+        self.store = f"store: {{kind: jetstream, servers: [{urls}], replicas: {self.size}}}"
+        super().prepare()
 
-    def environment_plain(self) -> dict[str, str]:
-        return Contender.environment(self)
+
+class AccordJetstream3(AccordJetstream):
+    name = "accord-jetstream-3"
+    title = "Accord, JetStream, three servers on these cores"
+    size = 3

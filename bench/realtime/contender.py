@@ -92,6 +92,16 @@ class Contender:
         self.servers["postgresql"] = server.process.pid
         return str(server.url)
 
+    def nats(self, size: int) -> list[str]:
+        """The addresses of JetStream servers of its own."""
+        sys.path.insert(0, str(ROOT))
+        from tests.servers import running_nats
+
+        cluster: Any = self.stack.enter_context(running_nats(size))
+        for server in cluster.servers:
+            self.servers[server.name if size > 1 else "nats-server"] = server.process.pid
+        return list(cluster.urls)
+
 
 class Limit(Contender):
     name = "limit"
