@@ -171,6 +171,7 @@ class PostgresqlStore:
         """Raises JournalFull, JournalError ``journal.operation`` (one of them cannot be stored), ``journal.unavailable``,
         ``journal.closed`` or ``journal.commit``; in every case nothing of the group was kept. With ``journal.fenced`` an answer that
         was lost stays unknown."""
+        self._usable()  # who comes while the fate of another group is being found out does not wait for it
         async with self._writing:
             session = self._usable()
             with bounded(session.writer, self._commit_wait_s):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from accord.journal.parts import mask_of
 from accord.journal.shared import PARTS
 
 EVERY_PART = range(PARTS)
@@ -36,14 +37,6 @@ class Holding(msgspec.Struct, frozen=True):
     def without(self, parts: Iterable[int]) -> Holding:
         gone = set(parts)
         return _holding({part: held for part, held in self.parts.items() if part not in gone})
-
-
-def mask_of(parts: Iterable[int]) -> int:
-    """Bit n is part n; a signed 64-bit number, as PostgreSQL's bigint."""
-    mask = 0
-    for part in parts:
-        mask |= 1 << part
-    return mask - (1 << PARTS) if mask >> (PARTS - 1) else mask
 
 
 def _holding(parts: Mapping[int, tuple[int, int]]) -> Holding:

@@ -13,6 +13,7 @@ Besides what holds for an engine alone (``postgresql``):
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -23,15 +24,16 @@ import psycopg
 from accord.errors import JournalError
 from accord.journal.encoding import to_us
 from accord.journal.operations import Accept, Operation
+from accord.journal.parts import mask_of
 from accord.journal.shared import LEASE_S, Census, Member
 from accord.journal.stores import postgresql_membership as membership
 from accord.journal.stores import postgresql_reads as reads
 from accord.journal.stores.postgresql import PostgresqlStore
 from accord.journal.stores.postgresql_faults import closed, fenced
-from accord.journal.stores.postgresql_holding import mask_of
 from accord.journal.stores.postgresql_membership import Seen
 from accord.journal.stores.postgresql_migrate import migrate, needs_nobody_else
 from accord.journal.stores.postgresql_session import (
+    POLL_S,
     Connection,
     Session,
     bounded,
@@ -44,8 +46,9 @@ from accord.journal.stores.postgresql_session import (
 
 BLOCK = 10_000  # sequence numbers taken at a time, each time in a commit of its own
 GONE_S = 2.0  # a member whose connection broke is back by then, if it can be
-_Found = TypeVar("_Found")
 STEP_WAIT_S = 4.0  # for the server to carry out a step of the membership; shorter than a lease
+
+_Found = TypeVar("_Found")
 
 
 class PostgresqlMember(PostgresqlStore):
@@ -64,25 +67,34 @@ class PostgresqlMember(PostgresqlStore):
         self._stepping = asyncio.Lock()  # one step of the membership at a time
 
     async def _begin(self, writer: Connection) -> None:
-        await lock_journal(writer, self.schema, self._lock_wait_s, is_shared=True)
-        if await needs_nobody_else(writer, self.schema, self.migrations):
-            await unlock_journal(writer, self.schema, is_shared=True)
-            await lock_journal(writer, self.schema, self._lock_wait_s)
-            await migrate(writer, self.schema, to_us(self._now()), self.migrations)
+        """Shares the journal; for a migration that no running engine would survive has it alone for a moment, if nobody runs."""
+        deadline = time.monotonic() + self._lock_wait_s
+        while True:
             await lock_journal(writer, self.schema, self._lock_wait_s, is_shared=True)
-            await unlock_journal(writer, self.schema)
-        else:
+            if not await needs_nobody_else(writer, self.schema, self.migrations):
+                await migrate(writer, self.schema, to_us(self._now()), self.migrations)
+                return
+            await unlock_journal(writer, self.schema, is_shared=True)
+            try:
+                await lock_journal(writer, self.schema, 0.0)
+            except JournalError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(random.uniform(0.0, 2 * POLL_S))  # others may be starting as well
+                continue
             await migrate(writer, self.schema, to_us(self._now()), self.migrations)
+            await unlock_journal(writer, self.schema)
 
     # membership
 
     async def join(self, name: str, address: str) -> Member:
         """Raises JournalError ``journal.unavailable``."""
         async with self._step() as session:
-            member = Member(await membership.new_id(session.writer), name, address)
-            # Locked before it is seen, so that nobody takes it for dead.
-            await lock_member(session.writer, self.schema, member.id, self._lock_wait_s)
-            await membership.enter(session.writer, member)
+            with bounded(session.writer, STEP_WAIT_S) as writer:
+                member = Member(await membership.new_id(writer), name, address)
+                # Locked before it is seen, so that nobody takes it for dead.
+                await lock_member(writer, self.schema, member.id, self._lock_wait_s)
+                await membership.enter(writer, member)
             self._id, self._commits, self._member = member.id, 0, member
         return member
 
