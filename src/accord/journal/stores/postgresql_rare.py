@@ -11,7 +11,6 @@ from psycopg.types.numeric import Int8
 
 from accord.journal.encoding import decode_message, decode_paths, encode, to_us
 from accord.journal.operations import Discard, Lease, Move, Prune, ReleaseDue, ReleaseHeld, Replay, Settle, settle_of
-from accord.journal.parts import ALL_PARTS
 from accord.journal.stores.postgresql_arrays import bigints, storable
 from accord.journal.stores.postgresql_holding import IS_OWN, Holding
 from accord.journal.stores.postgresql_reads import LEASE, to_leases
@@ -46,8 +45,9 @@ class Context(msgspec.Struct, frozen=True):
     member: int
     holding: Holding
 
-    def mask(self, parts: int = ALL_PARTS) -> Int8:
-        return Int8(self.holding.mask & parts)
+    @property
+    def mask(self) -> Int8:
+        return Int8(self.holding.mask)
 
 
 _Connection = AsyncConnection[Any]
@@ -67,7 +67,7 @@ async def settle_of_move(db: _Connection, operation: Move) -> Settle:
 async def _replay(db: _Connection, context: Context, operation: Replay) -> bool:
     seq = operation.seq
     rows = await _rows(
-        db, f"SELECT flow, key, part FROM messages m WHERE seq = %s AND state = 11 AND {IS_OWN}", (seq, context.mask())
+        db, f"SELECT flow, key, part FROM messages m WHERE seq = %s AND state = 11 AND {IS_OWN}", (seq, context.mask)
     )
     if not rows:
         return False
@@ -102,7 +102,7 @@ async def _discard(db: _Connection, context: Context, operation: Discard) -> boo
         db,
         "UPDATE messages m SET state = 10, reason = %s, settled_at = %s"
         f" WHERE seq = %s AND state = 11 AND {IS_OWN} RETURNING flow",
-        (storable(operation.reason), context.now_us, operation.seq, context.mask()),
+        (storable(operation.reason), context.now_us, operation.seq, context.mask),
     )
     if not rows:
         return False
@@ -113,15 +113,13 @@ async def _discard(db: _Connection, context: Context, operation: Discard) -> boo
 
 async def _release_due(db: _Connection, context: Context, operation: ReleaseDue) -> tuple[Lease, ...]:
     flow = storable(operation.flow)
-    rows = await _rows(
-        db, _RELEASE_DUE, (to_us(operation.now), flow, flow, context.mask(operation.parts), operation.limit)
-    )
+    rows = await _rows(db, _RELEASE_DUE, (to_us(operation.now), flow, flow, context.mask, operation.limit))
     return await _release(db, context, [seq for (seq,) in rows])
 
 
 async def _release_held(db: _Connection, context: Context, operation: ReleaseHeld) -> tuple[Lease, ...]:
     flow = storable(operation.flow)
-    values = (storable(operation.system), flow, flow, context.mask(operation.parts), operation.limit)
+    values = (storable(operation.system), flow, flow, context.mask, operation.limit)
     rows = await _rows(db, _RELEASE_HELD, values)
     return await _release(db, context, [seq for (seq,) in rows])
 
@@ -137,12 +135,12 @@ async def _release(db: _Connection, context: Context, seqs: list[int]) -> tuple[
 
 async def _prune(db: _Connection, context: Context, operation: Prune) -> int:
     await db.execute(_PRUNE_MARKS, (to_us(operation.seen_before), operation.limit + MARKS_PRUNED_MORE))
-    rows = await _rows(db, _DONE, (to_us(operation.before), context.mask(), operation.limit))
+    rows = await _rows(db, _DONE, (to_us(operation.before), context.mask, operation.limit))
     await _delete(db, context, rows)
     deleted = len(rows)
     if operation.size_bytes_max and deleted < operation.limit and await used_bytes(db) > operation.size_bytes_max:
         # PostgreSQL gives space back only after a vacuum, so the size does not tell how much to delete: a part at a time.
-        rows = await _rows(db, _DONE, (_END_OF_TIME_US, context.mask(), operation.limit - deleted))
+        rows = await _rows(db, _DONE, (_END_OF_TIME_US, context.mask, operation.limit - deleted))
         await _delete(db, context, rows)
         deleted += len(rows)
     return deleted

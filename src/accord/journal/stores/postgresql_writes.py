@@ -301,7 +301,7 @@ class GroupWrites:
             blobs([encode(s.in_doubt) if s.in_doubt else None for s in settles]),
             blobs([encode({r.path: r.value for r in s.results}) if s.results else None for s in settles]),
             blobs([_letter(s) if s.state == _DEAD else None for s in settles]),
-            self._context.mask(),
+            self._context.mask,
             now_us,
             now_us,
             self._context.member,
