@@ -35,8 +35,13 @@ class Child:
         return self.process.poll() is None
 
     def kill(self) -> None:
+        """SIGKILL to its group, and to what it started that left the group."""
+        below = tree([self.pid]) if self.is_running() else []
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
+        for pid in below:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait(10)
 
     def stop(self, within_s: float = 30) -> None:
