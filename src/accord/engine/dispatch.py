@@ -22,8 +22,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from accord.errors import JournalError
 from accord.journal.group import Journal
@@ -61,6 +61,8 @@ class FlowQueue:
         self._direct_seq = 0  # how far the scan was when it last found the queue direct
         self._is_direct = False
         self._is_stopped = True  # until start: commands on the journal alone must not run what they accept
+        self._is_cut_off = False  # nothing is submitted any more
+        self._all_left = asyncio.Event()
         self._pump_scheduled = False
         self._pumping: asyncio.Task[None] | None = None
 
@@ -70,7 +72,7 @@ class FlowQueue:
 
     @property
     def running_count(self) -> int:
-        return len(self._tasks)
+        return len(self._running)
 
     @property
     def fresh_count(self) -> int:
@@ -181,11 +183,13 @@ class FlowQueue:
     async def stop(self) -> None:
         """No new message starts; returns when the running ones have settled."""
         self._is_stopped = True
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        while self._running:
+            self._all_left.clear()
+            await self._all_left.wait()
 
     def cancel(self) -> None:
         """Cuts off what still runs; the journal knows those messages as open, and their effects as in doubt."""
+        self._is_cut_off = True
         for task in self._tasks:
             task.cancel()
         if self._pumping is not None:
@@ -204,9 +208,12 @@ class FlowQueue:
             followers.append(lease)
 
     def _start(self, lease: Lease) -> None:
-        task = asyncio.get_running_loop().create_task(self._work(lease))
-        self._tasks.add(task)
         self._running.add(lease.seq)
+        self._spawn(self._work(lease))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -214,38 +221,60 @@ class FlowQueue:
         _raise_defect(task)
 
     async def _work(self, lease: Lease) -> None:
-        settle = await self._run(lease)
+        try:
+            settle = await self._run(lease)
+        except BaseException:
+            self._left(lease.seq)
+            raise
         crash_point("settle.before-commit")
-        while True:
-            try:
-                await self._journal.submit(settle)
-                break
-            except JournalError:
+        self._submit(lease, settle)
+
+    def _submit(self, lease: Lease, settle: Settle) -> None:
+        """No task waits for the commit: what comes of it is told."""
+
+        def told(found: bool | JournalError) -> None:
+            if not isinstance(found, JournalError):
+                self._has_settled(lease, settle)
+            elif not self._is_cut_off:
                 # The effect is done and its result is only in memory: keep both until the disk takes them again.
-                await asyncio.sleep(JOURNAL_RETRY_S)
-        self._running.discard(lease.seq)
+                asyncio.get_running_loop().call_later(JOURNAL_RETRY_S, self._submit, lease, settle)
+
+        if self._is_cut_off:
+            return
+        try:
+            self._journal.submit_then(settle, told)
+        except JournalError as error:
+            told(error)
+
+    def _has_settled(self, lease: Lease, settle: Settle) -> None:
         if settle.state >= State.DONE:
             crash_point("settle.after-commit")
-            await self._finished(lease)
+            self._finished(lease)
         else:
             crash_point("park.after-commit")
             self._parked(lease, settle.state)
+        self._left(lease.seq)
         if self._settled and (waiting := self._settled.pop(lease.seq, None)) is not None:
             waiting.set_result(None)
 
-    async def _finished(self, lease: Lease) -> None:
+    def _left(self, seq: int) -> None:
+        self._running.discard(seq)
+        if self._is_stopped and not self._running:
+            self._all_left.set()
+
+    def _finished(self, lease: Lease) -> None:
         key = lease.message.key
         self._open -= 1
         self._seqs.discard(lease.seq)
         followers = self._keys[key]
         if followers and not self._is_stopped:
             self._start(followers.popleft())
+            if not self._is_direct:
+                self._schedule_pump()
         else:
             self._drop(key)
-            if not self._is_direct:
-                await self._follow(key)
-        if not self._is_direct:
-            self._schedule_pump()
+            if not self._is_direct and not self._is_stopped:
+                self._spawn(self._follow(key))
 
     def _parked(self, lease: Lease, state: State) -> None:
         self._seqs.discard(lease.seq)
@@ -260,10 +289,16 @@ class FlowQueue:
     async def _follow(self, key: str) -> None:
         """The next message of a key that the scan has passed over while its predecessor was open."""
         following = await self._ask(lambda: self._journal.reads.next_of_key(self.flow, key))
-        if following is None or following.state != State.READY or following.seq in self._seqs or self._is_paused:
-            return
-        if following.seq <= self._scan_seq:
+        if (
+            following is not None
+            and following.state == State.READY
+            and following.seq not in self._seqs
+            and following.seq <= self._scan_seq
+            and not self._is_paused
+        ):
             self._push(following)
+        if not self._is_direct:
+            self._schedule_pump()
 
     async def _ask(self, read: Callable[[], Awaitable[T]]) -> T | None:
         """Until the journal answers; None when the queue was stopped meanwhile."""
