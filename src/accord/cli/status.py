@@ -37,10 +37,14 @@ def command(folder: Path, environment: str, as_json: bool) -> None:
             f"{counted(status['paused_messages'], 'message')} paused one by one (`accord messages --state held`)"
         )
     systems = status["systems"]
+    is_running = bool(status["address"])
     show_table(
-        ("system", "health", "held", "reason"),
-        [(s["name"], _health(s, is_running=bool(status["address"])), s["held"], s["reason"]) for s in systems],
-        right=("held",),
+        ("system", "health", "requests", "waiting", "held", "left to use", "reason"),
+        [
+            (s["name"], _health(s, is_running=is_running), _requests(s), s["waiting"], s["held"], _left(s), s["reason"])
+            for s in systems
+        ],
+        right=("requests", "waiting", "held"),
         styles=["" if s["is_well"] else "red" for s in systems],
     )
 
@@ -57,4 +61,22 @@ def _health(system: dict[str, Any], *, is_running: bool) -> str:
         return _paused(system)
     if not is_running:
         return "unknown"
+    if system["is_well"] and system["pause_s"]:
+        return f"throttled since {str(system['throttled_since'])[11:19]}, for {system['pause_s']} s more"
     return "well" if system["is_well"] else f"sick, next try in {system['wait_s']} s"
+
+
+def _requests(system: dict[str, Any]) -> str:
+    """Under way, and how many may be."""
+    return f"{system['in_flight']} of {system['concurrency_limit']}"
+
+
+def _left(system: dict[str, Any]) -> str:
+    """The budget that is nearest to its end."""
+    budgets = system["budgets"]
+    if not budgets:
+        return ""
+    least = min(budgets, key=lambda budget: budget["left"] / (budget["limit"] or float("inf")))
+    of = f" of {least['limit']:g}" if least["limit"] else ""
+    until = f" for {least['resets_in_s']:g} s" if least["resets_in_s"] is not None else ""
+    return f"{least['left']:g}{of}{until}"

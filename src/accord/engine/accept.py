@@ -66,6 +66,16 @@ class Acceptor:
         found = self._hooks.get(entity, ())
         return [flow for flow, trigger in found if not trigger.topics or topic in trigger.topics]
 
+    def flows_of_system(self, system: str) -> list[str]:
+        """Names of the flows that webhooks of this system start."""
+        found = [
+            flow.name
+            for entity, hooks in self._hooks.items()
+            if entity.partition(".")[0] == system
+            for flow, _ in hooks
+        ]
+        return list(dict.fromkeys(found))
+
     def hook_topics(self) -> list[tuple[str, tuple[str, ...]]]:
         """(entity, topics) of every webhook trigger."""
         return [(entity, trigger.topics) for entity, found in self._hooks.items() for _, trigger in found]

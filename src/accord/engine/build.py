@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from accord.engine.admission import Bounds, SystemBounds
 from accord.engine.engine import Engine, EngineSettings
-from accord.engine.intake import Bounds
 from accord.engine.retention import Retention
 from accord.errors import JournalError
 from accord.journal.store import AsyncStore, Store
@@ -48,8 +48,14 @@ def settings_of(project: Project, address: str = "") -> EngineSettings:
         bounds=Bounds(
             body_size_bytes_max=spec.intake.body_size_max,
             requests_max=spec.intake.requests_max,
+            requests_per_system_max=spec.intake.requests_per_system_max,
             rate_per_s=spec.intake.rate_per_s,
+            backlog_max=spec.intake.backlog_max,
         ),
+        system_bounds={
+            name: SystemBounds(rate_per_s=system.intake.rate_per_s, backlog_max=system.intake.backlog_max)
+            for name, system in project.systems.items()
+        },
         retention=Retention(
             done_s=spec.retention.age.total_seconds(),
             seen_s=spec.retention.age.total_seconds(),

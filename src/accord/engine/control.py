@@ -139,6 +139,7 @@ class Control:
                 "reason": gate.breaker.reason,
                 "wait_s": round(gate.wait_s(), 3),
                 "held": held.get(name, 0),
+                **msgspec.to_builtins(gate.view(), builtin_types=(dt.datetime,)),
                 "paused": _pause_view(self.pauses.systems.get(name)),
             }
             for name, gate in self._gates.items()

@@ -10,13 +10,14 @@ import asyncio
 import functools
 import secrets
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from accord.engine.accept import Acceptor
+from accord.engine.admission import Bounds, SystemBounds, sources_of
 from accord.engine.clock import Clock, SystemClock
 from accord.engine.control import Control, ControlApi
 from accord.engine.delivery import Delivery, Port
@@ -24,7 +25,7 @@ from accord.engine.dispatch import FlowQueue
 from accord.engine.ends import Stop
 from accord.engine.gate import Gate
 from accord.engine.http import PooledHttpClient
-from accord.engine.intake import Bounds, Callers, Ended, Intake
+from accord.engine.intake import Callers, Ended, Intake
 from accord.engine.pauses import Pauses
 from accord.engine.pressure import Pressure
 from accord.engine.release import Releaser
@@ -61,6 +62,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8400
     public_address: str = ""
     bounds: Bounds = Bounds()
+    system_bounds: Mapping[str, SystemBounds] = {}
     retention: Retention = Retention()
     drain_s: float = 20.0
     api_token: Secret | None = None  # None: a new one for each start, in the state folder
@@ -274,6 +276,17 @@ class Engine:
             return ""
         intake = Intake(
             self._connections,
+            sources_of(
+                self.settings.bounds,
+                self.settings.system_bounds,
+                list(self.project.systems),
+                {
+                    name: [self._queues[flow] for flow in self.acceptor.flows_of_system(name)]
+                    for name in self.project.systems
+                },
+                self.observer,
+                self.clock,
+            ),
             self.acceptor,
             self._callers,
             self.settings.bounds,

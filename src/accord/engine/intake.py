@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from accord.engine.accept import Acceptor, Arrival, Stored
-from accord.engine.answer import RETRY_AFTER, Answer, Reply, busy, problem
+from accord.engine.admission import Bounds, Source
+from accord.engine.answer import Answer, Reply, busy, problem
 from accord.engine.clock import Clock
 from accord.engine.pressure import Pressure
 from accord.errors import Faults, JournalError
@@ -29,16 +30,6 @@ from accord.sdk.connector import Connection, Received, Refused
 from accord.sdk.http import InboundRequest
 from accord.settings.node import parse_yaml
 
-
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """``body_size_bytes_max``: larger requests get 413. ``requests_max``: more at once get 503. ``rate_per_s``: per system, more
-    get 429 (None: unbounded)."""
-
-    body_size_bytes_max: int = 5_000_000
-    requests_max: int = 2_000
-    rate_per_s: float | None = None
-
-
 Handler: TypeAlias = Callable[[InboundRequest], Awaitable[Answer]]
 
 
@@ -48,6 +39,7 @@ class Intake:
     def __init__(
         self,
         connections: Mapping[str, Connection],
+        sources: Mapping[str, Source],
         acceptor: Acceptor,
         waiting: Callers,
         bounds: Bounds,
@@ -59,6 +51,7 @@ class Intake:
         control: Handler | None = None,
     ) -> None:
         self._connections = connections
+        self._sources = sources
         self._acceptor = acceptor
         self._waiting = waiting
         self._bounds = bounds
@@ -69,7 +62,6 @@ class Intake:
         self._control = control
         self._requests = 0  # whose answer is being worked on
         self._tasks: set[asyncio.Task[None]] = set()
-        self._budgets: dict[str, tuple[float, float]] = {}
 
     def handle(self, request: InboundRequest, reply: Reply) -> None:
         path = request.path
@@ -122,10 +114,11 @@ class Intake:
             return reply(problem(405, "intake.method", "webhooks are sent with POST", ((b"allow", b"POST, PUT"),)))
         if not self._is_ready():
             return reply(busy("starting or stopping"))
-        if self._bounds.rate_per_s is not None and not self._within_rate(system, self._bounds.rate_per_s):
-            return reply(problem(429, "intake.rate", "too many webhooks from this system", RETRY_AFTER))
         if self._requests >= self._bounds.requests_max:
             return reply(busy("too many requests at once"))
+        source = self._sources[system]
+        if (refusal := source.refusal()) is not None:
+            return reply(refusal)
         try:
             received = connection.receive(request)
         except Exception as error:  # noqa: BLE001 (a connector's defect: the sender must hear it, and repeat)
@@ -133,10 +126,10 @@ class Intake:
         if isinstance(received, Refused):
             self._observer.emit(HookRefused(system=system, status=received.status, reason=received.reason))
             return reply(problem(received.status, "intake.refused", received.reason))
-        self._accept(system, received, request, reply)
+        self._accept(system, source, received, request, reply)
         return None
 
-    def _accept(self, system: str, received: Received, request: InboundRequest, reply: Reply) -> None:
+    def _accept(self, system: str, source: Source, received: Received, request: InboundRequest, reply: Reply) -> None:
         trace_id = _trace_id(request.headers.get("traceparent", ""))
         messages: list[Message] = []
         caller: tuple[Flow, asyncio.Future[Respond | Ended]] | None = None
@@ -160,6 +153,7 @@ class Intake:
 
         def stored(found: Stored | JournalError) -> None:
             self._requests -= 1
+            source.requests -= 1
             if isinstance(found, JournalError):
                 self._observer.emit(JournalRefused(reason=str(found)))
                 self._waiting.forget(messages)
@@ -169,9 +163,12 @@ class Intake:
             if caller is not None:
                 return self._work(reply, self._computed(caller[0], caller[1], messages, found))
             answer = Answer(200, received.answer or _counted(found), received.answer_type)
-            return self._pressure.hold(lambda: reply(answer)) if self._pressure.is_high else reply(answer)
+            if self._pressure.is_high and self._pressure.holds(messages[0].flow):
+                return self._pressure.hold(lambda: reply(answer))
+            return reply(answer)
 
         self._requests += 1
+        source.requests += 1
         self._pressure.watch()
         return self._acceptor.store_then(messages, stored)
 
@@ -191,14 +188,6 @@ class Intake:
         if isinstance(respond, Ended):
             return _json(202, {"accepted": len(stored.ids), "ids": stored.ids, "state": respond.state})
         return Answer(respond.status, respond.body, respond.content_type)
-
-    def _within_rate(self, system: str, rate_per_s: float) -> bool:
-        now = self._clock.monotonic()
-        tokens, at = self._budgets.get(system, (rate_per_s, now))
-        tokens = min(rate_per_s, tokens + (now - at) * rate_per_s)
-        is_within = tokens >= 1.0
-        self._budgets[system] = (tokens - 1.0 if is_within else tokens, now)
-        return is_within
 
 
 class Ended(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from time import monotonic
 
 from accord.engine.dispatch import FlowQueue
@@ -21,6 +22,7 @@ LATE_S = 0.002  # a loop that is late by this much has no time left over
 FRESH_MAX = 128  # messages in memory: twice the requests a system has under way, so deliveries never run short
 HELD_S_MAX = 0.1  # a tenth of what the most impatient senders wait
 QUIET_ROUNDS = 20
+NOBODY: AbstractSet[str] = frozenset()
 
 
 class Pressure:
@@ -29,6 +31,7 @@ class Pressure:
     def __init__(self, queues: Mapping[str, FlowQueue], now: Callable[[], float] = monotonic) -> None:
         self.is_high = False
         self._queues = queues
+        self._high: AbstractSet[str] = NOBODY
         self._now = now
         self._held: deque[tuple[float, Callable[[], None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -40,6 +43,10 @@ class Pressure:
         self._quiet = 0
         if self._timer is None:
             self._arm()
+
+    def holds(self, flow: str) -> bool:
+        """While it is high: only those wait whose flow has the many messages; a flood holds back no other flow's senders."""
+        return flow in self._high
 
     def hold(self, answer: Callable[[], None]) -> None:
         self._held.append((self._now() + HELD_S_MAX, answer))
@@ -59,7 +66,10 @@ class Pressure:
     def _round(self) -> None:
         now = self._now()
         is_late = now - self._due > LATE_S
-        self.is_high = is_late and any(queue.fresh_count > FRESH_MAX for queue in self._queues.values())
+        self._high = (
+            {name for name, queue in self._queues.items() if queue.fresh_count > FRESH_MAX} if is_late else NOBODY
+        )
+        self.is_high = bool(self._high)
         self._release(now if self.is_high else float("inf"))
         self._quiet += 1
         if self._quiet < QUIET_ROUNDS or self._held:

@@ -11,6 +11,7 @@ from accord.mapping.mapping import Mapping
 from accord.mapping.spec import MappingSpec
 from accord.record import Entity
 from accord.sdk.connector import Capabilities, ConnectorKind, Operation, RateLimit
+from accord.settings.project_file import SourceBounds
 
 
 class DeclaredSystem(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +24,7 @@ class DeclaredSystem(msgspec.Struct, frozen=True, kw_only=True):
     settings: msgspec.Struct
     entities: dict[str, Entity]
     rate_limit: RateLimit = RateLimit()
+    intake: SourceBounds = SourceBounds()
     summary: str = ""
     place: Place = NOWHERE
 

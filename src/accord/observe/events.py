@@ -168,6 +168,16 @@ class SystemBudgetUsedUp(Event, frozen=True):
     for_s: float
 
 
+class BacklogFull(Event, frozen=True):
+    """A system's webhooks are refused because too many of its messages are open: look at what its flows wait for."""
+
+    name = "intake.backlog-full"
+    level = Level.WARNING
+    system: str
+    open: int
+    backlog_max: int
+
+
 class HookRefused(Event, frozen=True):
     name = "hook.refused"
     level = Level.WARNING

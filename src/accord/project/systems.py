@@ -118,6 +118,7 @@ def _declare(
         settings=settings,
         entities=entities,
         rate_limit=_rate_limit(limit or RateLimit(), file.rate_limit),
+        intake=file.intake,
         summary=file.summary,
         place=node.place_of("system"),
     )

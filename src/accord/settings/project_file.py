@@ -153,6 +153,32 @@ class IntakeBounds(msgspec.Struct, frozen=True, kw_only=True):
         float | None,
         Meta(gt=0, description="Requests a second per system; more get 429. None: as fast as the disk commits."),
     ] = None
+    requests_per_system_max: Annotated[
+        int | None,
+        Meta(
+            ge=1,
+            description="Of them, those of one system; more get 429. None: three quarters of `requests_max` where several systems"
+            " send webhooks, so that a flood of one pushes out no other.",
+        ),
+    ] = None
+    backlog_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Open messages of the flows that one system's webhooks start; at more, it gets 429 with Retry-After. 5 million"
+            " are about 20GB: a sender that is refused for long gives up, so this only keeps one source from filling the disk.",
+        ),
+    ] = 5_000_000
+
+
+class SourceBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs for one system's webhooks from ``intake`` of the environment."""
+
+    rate_per_s: Annotated[float | None, Meta(gt=0, description="Requests a second; more get 429.")] = None
+    backlog_max: Annotated[
+        int | None, Meta(ge=1, description="Open messages of the flows its webhooks start; at more, it gets 429.")
+    ] = None
+    place: Place = NOWHERE
 
 
 class RateLimitSpec(msgspec.Struct, frozen=True, kw_only=True):

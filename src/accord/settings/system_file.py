@@ -11,7 +11,7 @@ from accord.errors import NOWHERE, Faults, Place
 from accord.settings.decode import decode
 from accord.settings.node import Node
 from accord.settings.overlay import overlay
-from accord.settings.project_file import EnvironmentSpec, RateLimitSpec
+from accord.settings.project_file import EnvironmentSpec, RateLimitSpec, SourceBounds
 
 _NAME = r"^[A-Za-z_][A-Za-z0-9_-]{0,62}$"
 _NAME_HINT = {"x-hint": "letters, digits, _ and -, beginning with a letter, at most 63"}
@@ -39,6 +39,9 @@ class SystemFile(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="The kinds of record used, with key and fields."),
     ] = None
     rate_limit: Annotated[RateLimitSpec | None, Meta(description="Tighter bounds than the connector's own.")] = None
+    intake: Annotated[SourceBounds, Meta(description="What is taken of its webhooks, if less than of others.")] = (
+        SourceBounds()
+    )
     summary: str = ""
     place: Place = NOWHERE
 
