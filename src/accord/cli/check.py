@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from accord.cli.main import counted
 from accord.cli.options import json_option, project_options
 from accord.cli.output import show_json, show_table
+from accord.cli.status import show_versions
 
 
 @click.command("check")
@@ -45,12 +47,29 @@ def command(folder: Path, environment: str, as_json: bool, no_secrets: bool) -> 
         title=f"{project.name}: the guarantee of every effect",
         styles=["" if effect.is_exactly_once else "yellow" for _flow, effect in effects],
     )
+    if versions := _in_flight(folder, environment, {flow.name: flow.version for flow in project.flows.values()}):
+        click.echo("messages that finish on the version they began with (`accord migrate` moves them):")
+        show_versions(versions)
     parts = (
         counted(len(project.systems), "system"),
         counted(len(project.mappings), "mapping"),
         counted(len(project.flows), "flow"),
     )
     click.echo(f"no faults, {warnings}: {', '.join(parts)}")
+
+
+def _in_flight(folder: Path, environment: str, today: dict[str, str]) -> list[dict[str, Any]]:
+    """Nothing when there is no journal here, or none that can be asked."""
+    from accord.cli.operator import Operator
+    from accord.errors import AccordError
+
+    operator = Operator(folder, environment)
+    if operator.engine is None and not any((folder / ".accord").glob("*.db")):
+        return []
+    try:
+        return operator.versions(today)
+    except AccordError:
+        return []
 
 
 def _order(fault: object) -> tuple[object, ...]:

@@ -22,6 +22,7 @@ COMMANDS = {
     "pause": "keep messages, a flow or a system from going on",
     "resume": "let them go on",
     "cancel": "end messages early, with or without undoing what they did",
+    "migrate": "let messages of an earlier version finish on today's",
     "map": "try a mapping on a file",
     "discover": "what a system holds, as entities to copy",
     "secret": "secrets in the encrypted file: set, list, remove, rotate",

@@ -8,7 +8,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,25 +81,48 @@ class Operator:
         path = f"{kind}s/{urllib.parse.quote(name, safe='')}/resume"
         return bool(self._do("POST", path, {}, lambda control: control.resume(kind, name))["changed"])
 
-    def steer(self, word: str, seq: int, *, reason: str = "", undo: bool = False) -> dict[str, Any]:
-        """``word``: pause, resume or cancel."""
-        query = {"reason": reason, "undo": int(undo)}
+    def versions(self, today: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        """Versions of flows that open messages have begun with, other than those of ``today``, or than the engine's own."""
+        shown = ",".join(f"{name}:{version}" for name, version in (today or {}).items())
+        found: list[dict[str, Any]] = self._do(
+            "GET", "versions", {"today": shown}, lambda control: control.in_flight(today)
+        )
+        return found
+
+    def steer(
+        self, word: str, seq: int, *, reason: str = "", undo: bool = False, force: bool = False
+    ) -> dict[str, Any]:
+        """``word``: pause, resume, cancel or migrate."""
+        query = {"reason": reason, "undo": int(undo), "force": int(force)}
         done: dict[str, Any] = self._do(
-            "POST", f"messages/{seq}/{word}", query, lambda control: control.steer(word, seq, reason=reason, undo=undo)
+            "POST",
+            f"messages/{seq}/{word}",
+            query,
+            lambda control: control.steer(word, seq, reason=reason, undo=undo, force=force),
         )
         return done
 
     def steer_many(
-        self, word: str, *, flow: str, state: str, after_seq: int, limit: int, reason: str = "", undo: bool = False
+        self,
+        word: str,
+        *,
+        flow: str,
+        state: str,
+        after_seq: int,
+        limit: int,
+        reason: str = "",
+        undo: bool = False,
+        force: bool = False,
     ) -> dict[str, Any]:
         """One page of them: how many were told, how many refused, and the last seq (0: that was all)."""
-        query = {"flow": flow, "state": state, "after": after_seq, "limit": limit, "reason": reason, "undo": int(undo)}
+        query = {"flow": flow, "state": state, "after": after_seq, "limit": limit}
+        query |= {"reason": reason, "undo": int(undo), "force": int(force)}
         done: dict[str, Any] = self._do(
             "POST",
             f"messages/{word}",
             query,
             lambda control: control.steer_many(
-                word, flow=flow, state=state, after_seq=after_seq, limit=limit, reason=reason, undo=undo
+                word, flow=flow, state=state, after_seq=after_seq, limit=limit, reason=reason, undo=undo, force=force
             ),
         )
         return done

@@ -32,6 +32,7 @@ def command(folder: Path, environment: str, as_json: bool) -> None:
         right=COUNTS,
         styles=["red" if flow["dead"] else "" for flow in flows],
     )
+    show_versions(status["versions_in_flight"])
     if status["paused_messages"]:
         click.echo(
             f"{counted(status['paused_messages'], 'message')} paused one by one (`accord messages --state held`)"
@@ -47,6 +48,17 @@ def command(folder: Path, environment: str, as_json: bool) -> None:
         right=("requests", "waiting", "held"),
         styles=["" if s["is_well"] else "red" for s in systems],
     )
+
+
+def show_versions(versions: list[dict[str, Any]]) -> None:
+    """Messages that finish on another version of their flow than today's."""
+    if versions:
+        show_table(
+            ("flow", "version in flight", "since", "messages", "cannot run because"),
+            [(one["flow"], one["version"], one["since"][:19], one["messages"], one["why_not"]) for one in versions],
+            right=("messages",),
+            styles=["red" if one["why_not"] else "" for one in versions],
+        )
 
 
 def _paused(one: dict[str, Any]) -> str:

@@ -15,11 +15,12 @@ from accord.engine.accept import ORIGIN_HEADER, Acceptor, Arrival, Stored
 from accord.engine.answer import Answer, problem
 from accord.engine.clock import Clock
 from accord.engine.dispatch import FlowQueue
-from accord.engine.ends import HELD_BY_OPERATOR, REASON_LENGTH_MAX, Stop
+from accord.engine.ends import HELD_BY_OPERATOR, REASON_LENGTH_MAX, VERSION_PATH, Stamp, Stop
 from accord.engine.gate import Gate
 from accord.engine.masking import masked_body
 from accord.engine.pauses import Pause, Pauses
-from accord.engine.steering import Steered, Steering, SteeringError
+from accord.engine.steering import Steered, Steering, SteeringError, check_done
+from accord.engine.versions import InFlight, Versions
 from accord.errors import AccordError, JournalError, did_you_mean
 from accord.flow.flow import Flow
 from accord.flow.trigger import ManualTrigger
@@ -63,7 +64,8 @@ class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):
-    """A message as it may be shown. ``steps``: results journaled so far, by path (their outcome only)."""
+    """A message as it may be shown. ``steps``: results journaled so far, by path (their outcome only). ``version`` of its flow it began
+    with, '' when it has not begun or need not be known."""
 
     seq: int
     id: str
@@ -79,6 +81,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     steps: dict[str, str]
     record: Any
+    version: str = ""
 
 
 class SteeredMany(msgspec.Struct, frozen=True):
@@ -105,10 +108,12 @@ class Control:
         observer: Observer,
         clock: Clock,
         pauses: Pauses,
+        versions: Versions,
         stops: dict[int, Stop],
     ) -> None:
+        self.versions = versions
         self.pauses = pauses
-        self.steering = Steering(journal, queues, stops, self.row)
+        self.steering = Steering(journal, queues, stops, self.row, flows, versions)
         self._name = name
         self._journal = journal
         self._acceptor = acceptor
@@ -150,6 +155,7 @@ class Control:
             "project": self._name,
             "flows": flows,
             "systems": systems,
+            "versions_in_flight": self.versions.counted,
             "paused_messages": held.get(HELD_BY_OPERATOR, 0),
             "journal_size_bytes": size,
             "counters": counters,
@@ -169,6 +175,11 @@ class Control:
         rows = await self._journal.reads.messages(after_seq=seq - 1, limit=1)
         return rows[0] if rows and rows[0].seq == seq else None
 
+    async def in_flight(self, today: Mapping[str, str] | None = None) -> list[InFlight]:
+        """Earlier versions that open messages have begun with; ``today``: the versions by flow to compare with, instead of the engine's
+        own. Reads all open messages of their flows."""
+        return [one for one in await self.versions.count(today) if one.messages]
+
     async def pause(self, kind: str, name: str, reason: str = "") -> dict[str, bool]:
         """``kind``: flow or system. Raises ControlError when there is none of that name."""
         self._check_name(kind, name)
@@ -178,16 +189,27 @@ class Control:
         self._check_name(kind, name)
         return {"changed": await self.pauses.resume(kind, name)}
 
-    async def steer(self, word: str, seq: int, *, reason: str = "", undo: bool = False) -> Steered:
-        """``word``: pause, resume or cancel. Raises SteeringError."""
+    async def steer(self, word: str, seq: int, *, reason: str = "", undo: bool = False, force: bool = False) -> Steered:
+        """``word``: pause, resume, cancel or migrate. Raises SteeringError."""
         if word == "pause":
             return await self.steering.pause(seq, reason)
         if word == "resume":
             return await self.steering.resume(seq)
+        if word == "migrate":
+            return await self.steering.migrate(seq, force=force)
         return await self.steering.cancel(seq, reason, undo=undo)
 
     async def steer_many(
-        self, word: str, *, flow: str, state: str, after_seq: int, limit: int, reason: str = "", undo: bool = False
+        self,
+        word: str,
+        *,
+        flow: str,
+        state: str,
+        after_seq: int,
+        limit: int,
+        reason: str = "",
+        undo: bool = False,
+        force: bool = False,
     ) -> SteeredMany:
         """The next ``limit`` open messages of a flow in a state, beginning after ``after_seq``."""
         self._check_name("flow", flow)
@@ -197,7 +219,7 @@ class Control:
             flow=flow, state=state, after_seq=after_seq, limit=min(limit, STEERED_MAX)
         )
         told = await asyncio.gather(
-            *(self.steer(word, row.seq, reason=reason, undo=undo) for row in rows), return_exceptions=True
+            *(self.steer(word, row.seq, reason=reason, undo=undo, force=force) for row in rows), return_exceptions=True
         )
         for one in told:
             if isinstance(one, BaseException) and not isinstance(one, SteeringError):
@@ -238,10 +260,21 @@ class Control:
     async def replay(self, seq: int, *, body: bytes | None = None, from_start: bool = False) -> None:
         """Puts a dead letter back on its way, mended if ``body`` is given. Raises ControlError when it is none."""
         flow = await self._dead_row(seq)
+        if not from_start:
+            await self._check_version(seq, flow)
         if not await self._journal.submit(Replay(seq, body, from_start)):
             raise ControlError(f"Message {seq} is not a dead letter any more.")
         if flow in self._queues:
             self._queues[flow].reopened()
+
+    async def _check_version(self, seq: int, name: str) -> None:
+        """A dead letter goes on with the flow of today: what it did must stand where it stood."""
+        row, flow = await self.row(seq), self._flows.get(name)
+        if row is None or flow is None or (raw := row.results.get(VERSION_PATH)) is None:
+            return
+        stamp = msgspec.json.decode(raw, type=Stamp)
+        if stamp.is_settled and stamp.version != flow.version:
+            check_done(seq, stamp.done, flow)
 
     async def discard(self, seq: int, reason: str) -> None:
         await self._dead_row(seq)
@@ -281,6 +314,7 @@ class Control:
             held_by=row.held_by,
             reason=row.reason,
             steps=steps,
+            version=self.versions.version_of_row(row),
             record=masked_body(row.message.body, self._entities.get(row.message.source)),
         )
 
@@ -316,6 +350,9 @@ class ControlApi:
         match request.method, parts:
             case "GET", ["status"]:
                 return await control.status()
+            case "GET", ["versions"]:
+                pairs = [one.partition(":") for one in query.get("today", "").split(",") if one]
+                return await control.in_flight({name: version for name, _, version in pairs} if pairs else None)
             case "GET", ["messages"]:
                 found = {name: query.get(name, "") for name in ("flow", "key", "id", "state")}
                 return await control.messages(**found, after_seq=after_seq, limit=limit)
@@ -335,7 +372,7 @@ class ControlApi:
                 return await control.pause(kind[:-1], urllib.parse.unquote(name), _reason(query))
             case "POST", ["flows" | "systems" as kind, name, "resume"]:
                 return await control.resume(kind[:-1], urllib.parse.unquote(name))
-            case "POST", ["messages", ("pause" | "resume" | "cancel") as word]:
+            case "POST", ["messages", ("pause" | "resume" | "cancel" | "migrate") as word]:
                 return await control.steer_many(
                     word,
                     flow=query.get("flow", ""),
@@ -344,9 +381,11 @@ class ControlApi:
                     limit=limit,
                     reason=_reason(query),
                     undo=query.get("undo") == "1",
+                    force=query.get("force") == "1",
                 )
-            case "POST", ["messages", seq, ("pause" | "resume" | "cancel") as word]:
-                return await control.steer(word, _whole(seq), reason=_reason(query), undo=query.get("undo") == "1")
+            case "POST", ["messages", seq, ("pause" | "resume" | "cancel" | "migrate") as word]:
+                undo, force = query.get("undo") == "1", query.get("force") == "1"
+                return await control.steer(word, _whole(seq), reason=_reason(query), undo=undo, force=force)
             case "POST", ["send", flow]:
                 return await control.send(urllib.parse.unquote(flow), request.body, query.get("event_id", ""))
         return None

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from accord.flow.commands import ErrorPolicy
+from accord.flow.effects import EffectInfo
 from accord.flow.running import StepRejected
 from accord.journal.operations import DeadLetter, State
 from accord.record import Done, Reject
 from accord.sdk.http import decode_json, encode_json
 
 REASON_LENGTH_MAX = 1000
+_INDEX = re.compile(r"\[[^]]*\]")
 PROBLEMS_KEPT_MAX = 100
 HELD_BY_OPERATOR = "~operator"  # no name of a system begins so
+UNDONE = "undone/"  # + generation: everything of it was taken back
+GIVE_UP_PATH = "undo"  # the stored reason why a flow is being undone; survives a crash in the middle of undoing
 CANCEL_PATH = (
     "~cancel"  # the journaled wish to cancel a message and to undo what it did; survives a crash in the middle of it
 )
 
 
+VERSION_PATH = "~version"  # the Stamp of a message that has begun
 CANCELLED_CODE = "flow.cancelled"
+
+
+class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The version of its flow a message began with. ``is_settled``: it is dead; replayed, it begins on today's version. ``done``: then,
+    the effects recorded for it, by path, with their target and mode."""
+
+    version: str
+    is_settled: bool = False
+    done: dict[str, str] = {}
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -91,6 +107,25 @@ def decode_result(raw: bytes) -> Done | Reject:
     if tagged["type"] == "done":
         return Done(tagged.get("result"), tagged.get("was_there", False))
     return Reject(tagged["reason"], tagged.get("path", ""), tagged.get("code", "connector.rejected"))
+
+
+def generation_of(results: Iterable[str]) -> tuple[int, str]:
+    """How often everything was taken back, and what the paths of results since then begin with."""
+    generation = sum(path.startswith(UNDONE) for path in results)
+    return generation, f"~{generation}/" if generation else ""
+
+
+def done_paths(results: Iterable[str]) -> list[str]:
+    """Effects recorded since everything was last taken back, without the generation's prefix."""
+    prefix = generation_of(results)[1]
+    mine = (path for path in results if path.startswith(prefix) and (prefix or path[:1] != "~"))
+    return [path for each in mine if (path := each[len(prefix) :]) != GIVE_UP_PATH]
+
+
+def targets_of(paths: Iterable[str], effects: Sequence[EffectInfo]) -> dict[str, str]:
+    """By path of an effect of a message: its target and mode; '?' for what the flow does not declare (an undo)."""
+    targets = {effect.path: f"{effect.target} {effect.mode}" for effect in effects}
+    return {path: targets.get(_INDEX.sub("[]", path), "?") for path in paths}
 
 
 def backoff_s(policy: ErrorPolicy, attempt: int, chance: float) -> float:

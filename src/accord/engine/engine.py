@@ -34,6 +34,8 @@ from accord.engine.run import Attempt
 from accord.engine.server import WebServer
 from accord.engine.sources import Reader, Schedule
 from accord.engine.subscribe import subscribe_forever
+from accord.engine.versions import Versions, held_for_version
+from accord.errors import JournalError
 from accord.flow.flow import Flow
 from accord.flow.trigger import FilesTrigger, PollTrigger, ScheduleTrigger
 from accord.journal.group import Journal
@@ -43,6 +45,7 @@ from accord.observe import Observer
 from accord.observe.crash_points import crash_point
 from accord.observe.events import EngineReady, EngineStopped, EngineStopping, FlowMissing, PartFailed
 from accord.project import Project
+from accord.project.snapshot import VersionGone
 from accord.record import Entity
 from accord.sdk.connector import Connection, Context
 from accord.settings.secret import Secret
@@ -112,6 +115,7 @@ class Engine:
         self._web: WebServer | None = None
         self._is_ready = False
         self._is_open = False
+        self._is_clean = True  # nothing that ran was cut off
         self._is_told = False  # the state file says where this engine is
 
     async def start(self) -> None:
@@ -150,6 +154,8 @@ class Engine:
         self.acceptor = Acceptor(self.flows, self._queues, self.journal, self.clock)
         self.pauses = Pauses(self._queues, self._gates, self.journal, self.clock)
         await self.pauses.load()
+        self.versions = Versions(self.project, self.journal, self.clock, self.observer)
+        await self.versions.look()
         self.control = Control(
             name=self.project.name,
             journal=self.journal,
@@ -161,6 +167,7 @@ class Engine:
             observer=self.observer,
             clock=self.clock,
             pauses=self.pauses,
+            versions=self.versions,
             stops=self._stops,
         )
         return self.control
@@ -191,6 +198,8 @@ class Engine:
         open_messages = self.open_messages
         if self._is_open:
             self._is_open = False
+            if self._is_clean:
+                await self._end_versions()
             await self.journal.close()
             crash_point("drain.closed")
         if self._is_told:  # else it may be another engine's, which has kept this one from starting
@@ -210,10 +219,17 @@ class Engine:
             await asyncio.wait(stops, timeout=within_s)
         for queue in self._queues.values():
             queue.cancel()
+        self._is_clean = not any(queue.running_count for queue in self._queues.values())
         self._delivery.cancel()
         for stop in stops:
             stop.cancel()
         await asyncio.gather(*stops, return_exceptions=True)
+
+    async def _end_versions(self) -> None:
+        try:
+            await self.versions.end()
+        except JournalError as error:  # what was running then counts as begun, which is the safe side
+            self.observer.emit(PartFailed(part="versions", error=str(error)))
 
     async def _connect(self) -> None:
         for name, system in self.project.systems.items():
@@ -243,6 +259,7 @@ class Engine:
         for (flow, state), count in (await self.journal.reads.counts()).items():
             if state in OPEN_STATES:
                 open_counts[flow] = open_counts.get(flow, 0) + count
+        await self.versions.begin()
         for name, queue in self._queues.items():
             queue.start(open_counts.pop(name, 0))
         for name, count in open_counts.items():
@@ -251,6 +268,7 @@ class Engine:
 
     def _run_tasks(self) -> None:
         self._spawn(self._releaser.run)
+        self._spawn(self.versions.tidy_forever)
         if self.journal.is_shared:
             self._spawn(self.pauses.watch)
         self._spawn(functools.partial(prune_forever, self.journal, self.settings.retention, self.clock))
@@ -339,6 +357,22 @@ class Engine:
 
     async def _attempt(self, lease: Lease) -> Settle:
         flow = self.flows[lease.message.flow]
+        if lease.results or lease.is_recovered:
+            found = await self.versions.flow_of(lease, flow)
+            if isinstance(found, VersionGone):
+                return held_for_version(lease, found)
+            if found is not flow:
+                return await self._attempt_on(lease, found)
+        return await self._attempt_with(lease, flow)
+
+    async def _attempt_on(self, lease: Lease, earlier: Flow) -> Settle:
+        self.versions.began(earlier)
+        try:
+            return await self._attempt_with(lease, earlier)
+        finally:
+            self.versions.ended(earlier)
+
+    async def _attempt_with(self, lease: Lease, flow: Flow) -> Settle:
         attempt = Attempt(
             lease, flow, self.journal, self._delivery, self.clock, self.observer, self._callers.answer, self._stops
         )

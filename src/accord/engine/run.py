@@ -20,18 +20,24 @@ from accord.engine.dispatch import JOURNAL_RETRY_S
 from accord.engine.ends import (
     CANCEL_PATH,
     CANCELLED_CODE,
+    GIVE_UP_PATH,
     HELD_BY_OPERATOR,
     REASON_LENGTH_MAX,
+    UNDONE,
+    VERSION_PATH,
     Cancelled,
     GivenUp,
     Parked,
+    Stamp,
     Stop,
     backoff_s,
     cancelled,
     dead_letter_of,
     decode_result,
+    generation_of,
     paused,
     shown,
+    targets_of,
 )
 from accord.engine.fair import lane_of
 from accord.engine.malformed import malformed_reason
@@ -67,9 +73,7 @@ from accord.sdk.http import encode_json
 T = TypeVar("T")
 RECONNECT_WAIT_S = 0.2  # before the breaker opens; spends no attempt
 ANSWERS_UNSAVED_MAX = 200  # results of a large split are journaled in parts of this size
-UNDONE = "undone/"  # + generation: everything of it was taken back
 NO_STOPS: Mapping[int, Stop] = {}
-GIVE_UP_PATH = "undo"  # the stored reason why a flow is being undone; survives a crash in the middle of undoing
 
 
 class Attempt:
@@ -95,8 +99,7 @@ class Attempt:
         self._respond = respond
         self._stops = stops
         self._lane = lane_of(flow.name, flow.priority, BACKFILL_HEADER in lease.message.headers)
-        self._generation = sum(path.startswith(UNDONE) for path in lease.results)
-        self._prefix = f"~{self._generation}/" if self._generation else ""
+        self._generation, self._prefix = generation_of(lease.results)
         self._effects_of = lease.message.id + self._prefix
         self._results = {
             path[len(self._prefix) :]: value
@@ -106,8 +109,10 @@ class Attempt:
         self._in_doubt = set(lease.in_doubt)
         self._attempts = lease.attempts
         self._is_undoing = False
+        self._has_begun = bool(lease.results)
         self._unsaved: list[StepResult] = []
         self._references: list[CrossReference] = []
+        self._stamped = lease.results.get(VERSION_PATH)
 
     async def run(self) -> Settle:
         message = self._lease.message
@@ -156,6 +161,7 @@ class Attempt:
                 return await self._until_answered(lambda: self._journal.reads.references(command.queries))
             case Wait():
                 if self._clock.now() < command.until:
+                    self._has_begun = True
                     raise Parked(State.WAITING, due=command.until, reason="delay")
                 return None
             case Respond():
@@ -232,6 +238,7 @@ class Attempt:
         system = command.system if isinstance(command, Call) else command.entity.partition(".")[0]
         if not self._delivery.gate(system).may_try():
             raise Parked(State.HELD, held_by=system, reason=self._delivery.gate(system).why_not)
+        self._has_begun = self._has_begun or not isinstance(command, Fetch)
         in_doubt = command.path in self._in_doubt or self._lease.is_recovered
         outcome = await self._delivery.attempt(command, self._effects_of, self._lane, in_doubt)
         policy = command.policy or self._flow.policy
@@ -281,7 +288,7 @@ class Attempt:
 
     async def _save(self) -> None:
         """Journals the results so far; the message stays ready."""
-        unsaved, self._unsaved = self._unsaved, []
+        unsaved, self._unsaved = [*self._unsaved, *self._stamp(State.READY)], []
         references, self._references = self._references, []
         crash_point("save.before-commit")
         await self._commit(
@@ -408,7 +415,7 @@ class Attempt:
         return Settle(
             seq=self._lease.seq,
             state=state,
-            results=tuple(self._unsaved),
+            results=(*self._unsaved, *self._stamp(state)),
             attempts=self._attempts,
             due=due,
             held_by=held_by,
@@ -417,6 +424,21 @@ class Attempt:
             dead=dead,
             references=tuple(self._references),
         )
+
+    def _stamp(self, state: State) -> tuple[StepResult, ...]:
+        """The version that runs this message, when a later attempt has to know it and does not yet."""
+        if state is State.DONE or not self._has_begun:
+            return ()
+        stamp = Stamp(self._flow.version)
+        if state is State.DEAD:
+            is_undone = any(result.path.startswith(UNDONE) for result in self._unsaved)
+            done = [] if is_undone else [path for path in self._results if path != GIVE_UP_PATH]
+            stamp = Stamp(self._flow.version, True, targets_of(done, self._flow.effects))
+        value = msgspec.json.encode(stamp)
+        if value == self._stamped:
+            return ()
+        self._stamped = value
+        return (StepResult(VERSION_PATH, value),)
 
     def _after(self, seconds: float) -> dt.datetime:
         return self._clock.now() + dt.timedelta(seconds=seconds)

@@ -15,8 +15,20 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from accord.engine.dispatch import FlowQueue
-from accord.engine.ends import CANCEL_PATH, HELD_BY_OPERATOR, Stop, cancelled, paused
+from accord.engine.ends import (
+    CANCEL_PATH,
+    HELD_BY_OPERATOR,
+    VERSION_PATH,
+    Stamp,
+    Stop,
+    cancelled,
+    done_paths,
+    paused,
+    targets_of,
+)
+from accord.engine.versions import Versions
 from accord.errors import AccordError
+from accord.flow.flow import Flow
 from accord.journal.group import Journal
 from accord.journal.operations import MessageRow, Move, State, StepResult
 
@@ -30,21 +42,27 @@ class SteeringError(AccordError):
 
 
 class Steered(msgspec.Struct, frozen=True):
-    """What became of a message: ``state`` is paused, resumed or cancelled, or ``pausing`` and ``cancelling`` while an effect under way
-    or its undo has not ended."""
+    """What became of a message. ``state``: paused, resumed, migrated or cancelled, or ``pausing`` and ``cancelling`` while an effect
+    under way or its undo has not ended."""
 
     seq: int
     state: str
 
 
-class _StillRunning(Exception):
+class StillRunning(SteeringError):
     """The message has been told, and its effect under way has not ended yet."""
+
+    code = "engine.still-running"
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(f"Message {seq} still waits for the effect under way.", mend="Try again once it has ended.")
 
 
 class _AtRest:
     """A message that does not run, and cannot start, as it is in the journal."""
 
-    def __init__(self, journal: Journal, row: MessageRow) -> None:
+    def __init__(self, journal: Journal, row: MessageRow, *, was_at_rest: bool = True) -> None:
+        self.was_at_rest = was_at_rest  # it did not have to be stopped
         self._journal = journal
         self.row = row
         self.is_ended = False
@@ -67,7 +85,11 @@ class Steering:
         queues: Mapping[str, FlowQueue],
         stops: dict[int, Stop],
         find: Callable[[int], Awaitable[MessageRow | None]],
+        flows: Mapping[str, Flow],
+        versions: Versions,
     ) -> None:
+        self._flows = flows
+        self._versions = versions
         self._journal = journal
         self._queues = queues
         self._stops = stops
@@ -81,7 +103,7 @@ class Steering:
                 _refuse_settled(at_rest.row)
                 if at_rest.row.held_by != HELD_BY_OPERATOR:
                     await at_rest.move(State.HELD, held_by=HELD_BY_OPERATOR, reason=paused(reason))
-        except _StillRunning:
+        except StillRunning:
             return Steered(seq, "pausing")
         return Steered(seq, "paused")
 
@@ -94,6 +116,28 @@ class Steering:
                 )
             await at_rest.move(State.READY)
         return Steered(seq, "resumed")
+
+    async def migrate(self, seq: int, *, force: bool = False) -> Steered:
+        """Lets a message that has begun on an earlier version of its flow finish on today's. Raises SteeringError when it has not, or
+        when what it did stands elsewhere in today's flow, unless ``force``."""
+        async with self._at_rest(seq, Stop("pause")) as at_rest:
+            row = at_rest.row
+            _refuse_settled(row)
+            flow = self._flows.get(row.message.flow)
+            version = self._versions.version_of_row(row)
+            if flow is None or version in ("", flow.version):
+                raise SteeringError(
+                    f"Message {seq} is on no earlier version.", mend="`accord messages --json` shows versions."
+                )
+            done = targets_of(done_paths(row.results), self._versions.effects_of(flow.name, version))
+            if not force:
+                check_done(seq, done, flow)
+            stamp = StepResult(VERSION_PATH, msgspec.json.encode(Stamp(flow.version)))
+            if row.held_by == HELD_BY_OPERATOR and at_rest.was_at_rest:
+                await at_rest.move(State.HELD, held_by=row.held_by, reason=row.reason, results=(stamp,))
+            else:
+                await at_rest.move(State.READY, results=(stamp,))
+        return Steered(seq, "migrated")
 
     async def cancel(self, seq: int, reason: str = "", *, undo: bool = False) -> Steered:
         """Raises SteeringError when the message is settled, or ends before it can be cancelled."""
@@ -109,7 +153,7 @@ class Steering:
                     await at_rest.move(State.READY, results=(wish,))
                     return Steered(seq, "cancelling")
                 await at_rest.move(State.DONE, reason=cancelled(reason))
-        except _StillRunning:
+        except StillRunning:
             return Steered(seq, "cancelling")
         return Steered(seq, "cancelled")
 
@@ -132,25 +176,27 @@ class Steering:
         if queue is None:
             yield _AtRest(self._journal, row)
             return
+        was_at_rest = True
         while not queue.take_out(seq, row.message.key):
+            was_at_rest = False
             if stop is None:
                 raise SteeringError(f"Message {seq} is running.")
             await self._tell(queue, seq, stop)
         at_rest = None
         try:
-            at_rest = _AtRest(self._journal, await self._row(seq))
+            at_rest = _AtRest(self._journal, await self._row(seq), was_at_rest=was_at_rest)
             yield at_rest
         finally:
             queue.put_back(seq, is_ended=at_rest is not None and at_rest.is_ended)
 
     async def _tell(self, queue: FlowQueue, seq: int, stop: Stop) -> None:
-        """Returns when the running attempt has ended; raises _StillRunning when that takes too long, and then it still hears it."""
+        """Returns when the running attempt has ended; raises StillRunning when that takes too long, and then it still hears it."""
         self._stops[seq] = stop
         ended = asyncio.ensure_future(queue.wait_ended(seq))
         ended.add_done_callback(lambda _: self._stops.pop(seq, None))
         done, _ = await asyncio.wait([ended], timeout=ENDING_WAIT_S)
         if not done:
-            raise _StillRunning
+            raise StillRunning(seq)
 
     async def _row(self, seq: int) -> MessageRow:
         row = await self._find(seq)
@@ -162,6 +208,21 @@ class Steering:
 def has_effects(row: MessageRow) -> bool:
     """Whether something was recorded that an undo could take back."""
     return any(path[:1] != "~" or "/" in path for path in row.results)
+
+
+def check_done(seq: int, done: Mapping[str, str], flow: Flow) -> None:
+    """``done``: what is recorded, by path, with its target. Raises SteeringError when today's flow does something else there."""
+    today = targets_of(done, flow.effects)
+    for path, target in done.items():
+        if target == "?" or today[path] != target:
+            what = f"Step {path} of message {seq} is done"
+            what += (
+                f" ({target}), and today's flow has something else there"
+                if target != "?"
+                else "; what it did is not known"
+            )
+            mend = "Going on would repeat or leave out something: cancel it (--undo), or give --force or --from-start."
+            raise SteeringError(what + ".", mend=mend, code="engine.version-changed")
 
 
 def _refuse_settled(row: MessageRow) -> None:

@@ -114,6 +114,16 @@ class FlowMissing(Event, frozen=True):
     open_messages: int
 
 
+class VersionHeld(Event, frozen=True):
+    """Messages began on a version of their flow that cannot run any more: they are held until an operator decides."""
+
+    name = "version.held"
+    level = Level.WARNING
+    flow: str
+    version: str
+    reason: str
+
+
 class PartFailed(Event, frozen=True):
     """A timer, reader or other part of the engine broke and begins again."""
 

@@ -76,8 +76,10 @@ def assemble(
     resolve_secrets: bool = True,
     variables: Map[str, str] | None = None,
     connectors: Map[str, ConnectorKind] | None = None,
+    functions: FunctionTable | None = None,
 ) -> Project | None:
     """Compiles what the sources declare; None when accord.yaml itself cannot be used. Faults are added, nothing is raised.
+    ``functions``: instead of the sources' own.
 
     The other files are checked even then, against default settings.
     """
@@ -92,7 +94,7 @@ def assemble(
         return None
     kinds = Connectors(connectors)
     systems = read_systems(sources.systems, chosen.spec, chosen.resolver, kinds, faults, folder=sources.folder)
-    functions = _functions(sources, faults)
+    functions = functions or _functions(sources, faults)
     tables = (sources.project and sources.project.get("lookups")) or file.lookups
     lookups = read_lookups(read_lookup_files(tables, sources.folder, faults), faults)
     for entity in systems.entities.values():

@@ -59,6 +59,8 @@ class FunctionFlow:
         self, name: str, steps: Callable[[Message], Generator[Command, Any, Any]], policy: ErrorPolicy
     ) -> None:
         self.name = name
+        self.version = "1"
+        self.effects: tuple[Any, ...] = ()
         self.priority: Literal["high", "normal", "low"] = "normal"
         self.policy = policy
         self._steps = steps
