@@ -50,11 +50,20 @@ def command(folder: Path, environment: str, address: str, log: str, verbose: boo
 
     observer = Observer(level=Level.DEBUG if verbose else Level.INFO, as_json=log == "json")
     uvloop.run(
-        _run(engine_of(load_project(folder, environment), observer=observer, address=address, may_stand_by=True))
+        run(
+            engine_of(
+                load_project(folder, environment),
+                observer=observer,
+                address=address,
+                may_stand_by=True,
+                is_member=True,
+            )
+        )
     )
 
 
-async def _run(engine: Engine) -> None:
+async def run(engine: Engine) -> None:
+    """Until a signal. Raises AccordError when the address cannot be had, or when the engine has stopped working by itself."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -72,11 +81,15 @@ async def _run(engine: Engine) -> None:
     _calm_collector()
     lost = asyncio.create_task(engine.journal.wait_lost())
     stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait([lost, stopped], return_when=asyncio.FIRST_COMPLETED)
+    failed = asyncio.create_task(engine.failed.wait())
+    await asyncio.wait([lost, stopped, failed], return_when=asyncio.FIRST_COMPLETED)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)  # a second Ctrl-C ends at once; the journal bears it
     await engine.stop()
     stopped.cancel()
+    failed.cancel()
+    if engine.failure is not None:
+        raise engine.failure
     if lost.done():
         raise lost.result()  # another engine has the journal: whoever watches this process starts it again, to stand by
     lost.cancel()

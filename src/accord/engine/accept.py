@@ -55,6 +55,7 @@ class Acceptor:
         self._queues = queues
         self._journal = journal
         self._clock = clock
+        journal.on_accepted = self._tell_queues
         self._hooks: dict[str, list[tuple[Flow, WebhookTrigger]]] = {}
         for flow in flows.values():
             for trigger in flow.triggers:
@@ -134,27 +135,26 @@ class Acceptor:
         crash_point("accept.before-commit")
 
         def told(found: Accepted | JournalError) -> None:
-            then(found if isinstance(found, JournalError) else self._tell(messages, found))
+            then(found if isinstance(found, JournalError) else _stored(messages, found))
 
         try:
             self._journal.submit_then(Accept(tuple(messages), cursors), told)
         except JournalError as error:
             then(error)
 
-    def _tell(self, messages: Sequence[Message], accepted: Accepted) -> Stored:
+    def _tell_queues(self, accept: Accept, accepted: Accepted) -> None:
         crash_point("accept.after-commit")
-        ids: list[str] = []
-        by_flow: dict[str, list[Lease]] = {}
-        for message, one in zip(messages, accepted.messages, strict=True):
+        for message, one in zip(accept.messages, accepted.messages, strict=True):
             if not one.is_duplicate:
-                ids.append(message.id)
-                by_flow.setdefault(message.flow, []).append(Lease(seq=one.seq, message=message))
-        for name, leases in by_flow.items():
-            self._queues[name].accepted(leases)
-        return Stored(tuple(ids), len(messages) - len(ids))
+                self._queues[message.flow].accepted(Lease(seq=one.seq, message=message))
 
     def open_count(self, flow: str) -> int:
         return self._queues[flow].open_count
+
+
+def _stored(messages: Sequence[Message], accepted: Accepted) -> Stored:
+    ids = tuple([m.id for m, one in zip(messages, accepted.messages, strict=True) if not one.is_duplicate])
+    return Stored(ids, len(messages) - len(ids))
 
 
 def new_id() -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 from accord.engine.admission import Bounds, SystemBounds
+from accord.engine.cluster.cluster import MemberSettings
 from accord.engine.engine import Engine, EngineSettings
 from accord.engine.retention import Retention
 from accord.errors import JournalError
+from accord.journal.shared import SharedStore
 from accord.journal.store import AsyncStore, Store
 from accord.journal.stores.memory import MemoryStore
 from accord.journal.stores.sqlite import SqliteStore
@@ -15,7 +18,7 @@ from accord.journal.stores.sqlite_replica import SqliteReplica
 from accord.observe import Observer
 from accord.observe.events import JournalLost, JournalStandsBy, JournalTaken
 from accord.project import Project
-from accord.settings.project_file import EnvironmentSpec, StoreSpec
+from accord.settings.project_file import EnvironmentSpec, MembersSpec, StoreSpec
 
 if TYPE_CHECKING:
     from accord.journal.stores.jetstream_log import LogSettings
@@ -24,16 +27,27 @@ STATE_FOLDER = ".accord"
 
 
 def engine_of(
-    project: Project, *, observer: Observer | None = None, address: str = "", may_stand_by: bool = False
+    project: Project,
+    *,
+    observer: Observer | None = None,
+    address: str = "",
+    may_stand_by: bool = False,
+    is_member: bool = False,
 ) -> Engine:
     """``address`` (host:port) takes the place of the declared one. ``may_stand_by``: where another engine has a journal that can be
-    taken over, the start waits for that instead of failing."""
+    taken over, the start waits for that instead of failing. ``is_member``: joins the others on a journal that is declared to be
+    shared; else it is alone on it."""
     observer = observer or Observer()
-    store = store_of(project, project.environment.spec, observer, may_stand_by=may_stand_by)
+    spec = project.environment.spec
+    if is_member and spec.members is not None:
+        settings = settings_of(project, address, member=member_of(spec.members))
+        return Engine(project, settings, _shared_store_of(spec), observer=observer)
+    store = store_of(project, spec, observer, may_stand_by=may_stand_by)
     return Engine(project, settings_of(project, address), store, observer=observer)
 
 
-def settings_of(project: Project, address: str = "") -> EngineSettings:
+def settings_of(project: Project, address: str = "", *, member: MemberSettings | None = None) -> EngineSettings:
+    """``member``: for an engine on a SharedStore."""
     spec = project.environment.spec
     if address:
         host, _, port = address.rpartition(":")
@@ -63,7 +77,13 @@ def settings_of(project: Project, address: str = "") -> EngineSettings:
         ),
         drain_s=spec.drain.total_seconds(),
         api_token=spec.api_token,
+        member=member,
     )
+
+
+def member_of(spec: MembersSpec) -> MemberSettings:
+    name = spec.name or f"{socket.gethostname()} {spec.address}"
+    return MemberSettings(name=name, address=spec.address, secret=spec.secret, linger_s=spec.linger.total_seconds())
 
 
 def store_of(
@@ -85,11 +105,7 @@ def _postgresql_of(spec: EnvironmentSpec) -> AsyncStore:
     try:
         from accord.journal.stores.postgresql import PostgresqlStore
     except ImportError as error:
-        raise JournalError(
-            "A journal in PostgreSQL needs the package psycopg.",
-            mend="pip install 'accord-integration[postgresql]'",
-            code="journal.extra",
-        ) from error
+        raise _no_psycopg() from error
     assert spec.store.url is not None
     return PostgresqlStore(spec.store.url.reveal(), spec.store.schema)
 
@@ -127,3 +143,17 @@ def log_settings_of(store: StoreSpec) -> LogSettings:
         replicas=store.replicas,
         credentials=store.credentials.reveal() if store.credentials else "",
     )
+
+
+def _shared_store_of(spec: EnvironmentSpec) -> SharedStore:
+    try:
+        from accord.journal.stores.postgresql_member import PostgresqlMember
+    except ImportError as error:
+        raise _no_psycopg() from error
+    assert spec.store.url is not None
+    return PostgresqlMember(spec.store.url.reveal(), spec.store.schema)
+
+
+def _no_psycopg() -> JournalError:
+    mend = "pip install 'accord-integration[postgresql]'"
+    return JournalError("A journal in PostgreSQL needs the package psycopg.", mend=mend, code="journal.extra")

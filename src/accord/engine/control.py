@@ -27,7 +27,7 @@ from accord.flow.trigger import ManualTrigger
 from accord.journal.group import Journal
 from accord.journal.operations import Discard, MessageRow, Replay
 from accord.observe import Observer
-from accord.record import Entity
+from accord.record import Entity, Message
 from accord.sdk.http import InboundRequest, decode_json, encode_json
 
 LIST_MAX = 1000
@@ -113,7 +113,7 @@ class Control:
     ) -> None:
         self.versions = versions
         self.pauses = pauses
-        self.steering = Steering(journal, queues, stops, self.row, flows, versions)
+        self.steering = Steering(journal, queues, stops, self.row, flows, versions, lambda message: self.claim(message))
         self._name = name
         self._journal = journal
         self._acceptor = acceptor
@@ -259,13 +259,21 @@ class Control:
 
     async def replay(self, seq: int, *, body: bytes | None = None, from_start: bool = False) -> None:
         """Puts a dead letter back on its way, mended if ``body`` is given. Raises ControlError when it is none."""
-        flow = await self._dead_row(seq)
+        message = await self._dead_row(seq)
         if not from_start:
-            await self._check_version(seq, flow)
-        if not await self._journal.submit(Replay(seq, body, from_start)):
+            await self._check_version(seq, message.flow)
+        self.claim(message)
+        queue = self._queues.get(message.flow)
+        if queue is not None:
+            queue.reopening()
+        is_so = False
+        try:
+            is_so = await self._journal.submit(Replay(seq, body, from_start))
+        finally:
+            if queue is not None:
+                queue.reopened(is_so=is_so)
+        if not is_so:
             raise ControlError(f"Message {seq} is not a dead letter any more.")
-        if flow in self._queues:
-            self._queues[flow].reopened()
 
     async def _check_version(self, seq: int, name: str) -> None:
         """A dead letter goes on with the flow of today: what it did must stand where it stood."""
@@ -292,11 +300,15 @@ class Control:
         arrival = Arrival(source=source, body=body, event_id=event_id)
         return await self._acceptor.store([self._acceptor.message(found, arrival)])
 
-    async def _dead_row(self, seq: int) -> str:
+    def claim(self, message: Message) -> None:
+        """Called in the same turn of the loop in which an operation on an open message is submitted. Raises what keeps this engine from
+        it: the message may be another's to work on."""
+
+    async def _dead_row(self, seq: int) -> Message:
         rows = await self._journal.reads.dead_letters(after_seq=seq - 1, limit=1)
         if not rows or rows[0].seq != seq:
             raise ControlError(f"Message {seq} is not a dead letter.", mend="`accord dead list` shows them.")
-        return rows[0].message.flow
+        return rows[0].message
 
     def _message_view(self, row: MessageRow) -> MessageView:
         steps = {path: _outcome(raw) for path, raw in row.results.items() if path[:1] != "~" or "/" in path}
@@ -330,6 +342,10 @@ class ControlApi:
         given = request.headers.get("authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
             return problem(401, "engine.token", "the control API needs the token of this engine")
+        return await self.answer(request)
+
+    async def answer(self, request: InboundRequest) -> Answer:
+        """Without asking for the token."""
         query = dict(urllib.parse.parse_qsl(request.query))
         parts = request.path.removeprefix("/api/").split("/")
         try:

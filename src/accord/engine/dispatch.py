@@ -9,13 +9,14 @@ Invariants:
   fresh messages stay on disk and are read in order (``scan_seq`` is how far).
 - A message on disk is found again by exactly one of: the scan (its seq is past ``scan_seq``), the end of its predecessor of
   the same key (``next_of_key``), or a release (due, held).
-- *Direct* is found by counting: as many in memory as are open. A message the scan has read before the queue was told of it counts
-  in memory but not yet as open, so a queue found direct just then is read again when the news comes.
+- *Direct* is found by counting: as many in memory as are open. The count is never smaller than what is open on disk: fresh messages
+  are told in their commit, before anything can be read (``Journal.on_accepted``); a reopened one is announced before its commit;
+  and a settled one is counted off after it. Whatever the scan reads is counted, so as many in memory as are open means all.
 - While *paused* nothing starts and followers in memory are dropped; on resume the journal is read from the beginning.
 - A message *taken out* (an operator's word on it is on its way to the journal) does not start, nor do later ones of its key: the
   followers of its key are dropped, the queue is not direct, and the journal is read again once it is put back.
 - Calls follow commits: what the journal committed earlier is told to the queue earlier (futures resolve in commit order). What is
-  read keeps its place among them (``journal.reads``): of a server's journal it is what was told so far, neither more nor less.
+  read keeps its place among them (``journal.reads``).
 """
 
 from __future__ import annotations
@@ -58,7 +59,6 @@ class FlowQueue:
         self._is_paused = False
         self._open = 0  # open messages of this flow, in memory and on disk
         self._scan_seq = 0
-        self._direct_seq = 0  # how far the scan was when it last found the queue direct
         self._is_direct = False
         self._is_stopped = True  # until start: commands on the journal alone must not run what they accept
         self._is_cut_off = False  # nothing is submitted any more
@@ -90,22 +90,16 @@ class FlowQueue:
         self._is_stopped = False
         self._schedule_pump()
 
-    def accepted(self, leases: Sequence[Lease]) -> None:
-        """Fresh messages, already committed, in order of seq."""
-        self._open += len(leases)
-        for lease in leases:
-            if lease.seq <= self._direct_seq:
-                # The scan that found all in memory knew of this commit, but the count did not: something may be on disk only.
-                self._read_again()
-            if lease.seq in self._seqs:
-                continue  # the scan has read it between its commit and this call
-            if self._is_direct and self.room:
-                self._scan_seq = max(self._scan_seq, lease.seq)
-                self._push(lease)
-            else:
-                self._is_direct = False
-                self._scan_seq = min(self._scan_seq, lease.seq - 1)
-                self._schedule_pump()
+    def accepted(self, lease: Lease) -> None:
+        """A fresh message, just committed: nothing was read since."""
+        self._open += 1
+        if self._is_direct and self.room:
+            self._scan_seq = max(self._scan_seq, lease.seq)
+            self._push(lease)
+        else:
+            self._is_direct = False
+            self._scan_seq = min(self._scan_seq, lease.seq - 1)
+            self._schedule_pump()
 
     async def released(self, leases: Sequence[Lease]) -> None:
         """Messages that were waiting or held and are ready now."""
@@ -125,14 +119,20 @@ class FlowQueue:
             else:
                 self._push(lease)
 
-    def reopened(self, lease_count: int = 1) -> None:
-        """A dead letter was put back to ready: read from the beginning, since its seq lies behind the scan."""
-        self._open += lease_count
+    def reopening(self) -> None:
+        """A dead letter is about to be put back to ready; ``reopened`` follows."""
+        self._is_direct = False
+        self._open += 1
+
+    def reopened(self, *, is_so: bool) -> None:
+        """Read from the beginning, since its seq lies behind the scan; ``is_so`` False: it was no dead letter any more."""
+        if not is_so:
+            self._open -= 1
         self._read_again()
 
     def _read_again(self) -> None:
         self._is_direct = False
-        self._scan_seq = self._direct_seq = 0
+        self._scan_seq = 0
         self._schedule_pump()
 
     @property
@@ -342,7 +342,6 @@ class FlowQueue:
                 self._push(lease)
         if not is_put_back and len(leases) < room and len(self._seqs) >= self._open:
             self._is_direct = True
-            self._direct_seq = self._scan_seq
 
 
 def _raise_defect(task: asyncio.Task[None]) -> None:

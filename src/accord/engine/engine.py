@@ -12,13 +12,14 @@ import secrets
 import socket
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from accord.engine.accept import Acceptor
 from accord.engine.admission import Bounds, SystemBounds, sources_of
 from accord.engine.clock import Clock, SystemClock
+from accord.engine.cluster.cluster import Cluster, MemberSettings
 from accord.engine.control import Control, ControlApi
 from accord.engine.delivery import Delivery, Port
 from accord.engine.dispatch import FlowQueue
@@ -40,10 +41,11 @@ from accord.flow.flow import Flow
 from accord.flow.trigger import FilesTrigger, PollTrigger, ScheduleTrigger
 from accord.journal.group import Journal
 from accord.journal.operations import Lease, Settle, State
+from accord.journal.shared import SharedStore
 from accord.journal.store import AsyncStore, Store
 from accord.observe import Observer
 from accord.observe.crash_points import crash_point
-from accord.observe.events import EngineReady, EngineStopped, EngineStopping, FlowMissing, PartFailed
+from accord.observe.events import EngineReady, EngineStopped, EngineStopping, FlowMissing, MemberFenced, PartFailed
 from accord.project import Project
 from accord.project.snapshot import VersionGone
 from accord.record import Entity
@@ -69,6 +71,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     retention: Retention = Retention()
     drain_s: float = 20.0
     api_token: Secret | None = None  # None: a new one for each start, in the state folder
+    member: MemberSettings | None = None  # on a shared journal: how this engine joins the others
     with_web: bool = True
     tells_state: bool = True
 
@@ -94,6 +97,9 @@ class Engine:
         self.clock = clock or SystemClock()
         self.journal = Journal(store)
         self._listener = listener
+        self.failed: asyncio.Event = asyncio.Event()
+        """Set when this engine has stopped working by itself; ``failure`` tells why. ``stop`` it then."""
+        self.failure: JournalError | None = None
         self.address = ""
         self.token = settings.api_token.reveal() if settings.api_token else secrets.token_urlsafe(24)
         self.flows: dict[str, Flow] = dict(project.flows)
@@ -111,8 +117,16 @@ class Engine:
         self._clients: list[PooledHttpClient] = []
         self._connections: dict[str, Connection] = {}
         self._ports: dict[str, Port] = {}
-        self._delivery = Delivery(self._ports, self.observer)
+        self._cluster: Cluster | None = None
+        if settings.member is not None:
+            self._cluster = Cluster(
+                cast(SharedStore, store), settings.member, self._supervise, self._callers, self.observer, self.clock
+            )
+        self._delivery = (
+            Delivery(self._ports, self.observer) if self._cluster is None else self._cluster.delivery(self._ports)
+        )
         self._web: WebServer | None = None
+        self._is_taking = False  # webhooks
         self._is_ready = False
         self._is_open = False
         self._is_clean = True  # nothing that ran was cut off
@@ -121,7 +135,7 @@ class Engine:
     async def start(self) -> None:
         """Raises JournalError, ConnectorError, OSError (address taken); what was opened is closed again."""
         try:
-            await self.open_journal()
+            await self.open_journal(is_member=True)
             crash_point("start.journal-open")
             bound = self._bind()
             await self._connect()
@@ -132,7 +146,7 @@ class Engine:
         except BaseException:
             await self.stop()
             raise
-        self._is_ready = True
+        self._is_ready = self._is_taking = True
         self.observer.emit(
             EngineReady(
                 address=self.address,
@@ -142,21 +156,27 @@ class Engine:
             )
         )
 
-    async def open_journal(self) -> Control:
-        """Opens the journal alone, for commands while no engine runs. ``stop`` closes it."""
+    async def open_journal(self, *, is_member: bool = False) -> Control:
+        """Opens the journal, for commands while no engine runs, or to run as one of its members. ``stop`` closes it."""
         self.settings.state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         await self.journal.start()
         self._is_open = True
         releaser = Releaser(self._queues, self._gates, self.journal, self.clock)
         self._releaser = releaser
+        cluster = self._cluster if is_member else None
+        if cluster is not None:
+            await cluster.join()
+        make_queue = FlowQueue if cluster is None else cluster.queue
         for name in self.flows:
-            self._queues[name] = FlowQueue(name, self.journal, self._attempt, lambda _state: releaser.parked())
-        self.acceptor = Acceptor(self.flows, self._queues, self.journal, self.clock)
+            self._queues[name] = make_queue(name, self.journal, self._attempt, lambda _state: releaser.parked())
+        make_acceptor = Acceptor if cluster is None else cluster.acceptor
+        self.acceptor = make_acceptor(self.flows, self._queues, self.journal, self.clock)
         self.pauses = Pauses(self._queues, self._gates, self.journal, self.clock)
         await self.pauses.load()
         self.versions = Versions(self.project, self.journal, self.clock, self.observer)
         await self.versions.look()
-        self.control = Control(
+        make_control = Control if cluster is None else cluster.control
+        self.control = make_control(
             name=self.project.name,
             journal=self.journal,
             acceptor=self.acceptor,
@@ -174,23 +194,35 @@ class Engine:
 
     async def stop(self) -> None:
         """Drains (requests for half of ``drain_s``, messages for what is left of it) and closes. Safe to call at any time, also
-        twice."""
+        twice. A member gives its parts to others first, and takes webhooks until it has."""
         self._is_ready = False
-        deadline_s = self.clock.monotonic() + self.settings.drain_s
+        deadline_s = self.clock.monotonic() + (self.settings.drain_s if self.failure is None else 0.0)
         running = sum(queue.running_count for queue in self._queues.values())
         if self.address:
             crash_point("drain.begun")
             self.observer.emit(EngineStopping(in_flight=running))
+        if self._cluster is not None and self._is_taking and self.failure is None:
+            if self._web is not None:
+                self._web.is_draining = True  # clients come back by connections to others
+            await self._cluster.depart(self.settings.drain_s / 2)
+        self._is_taking = False
+        if self._cluster is not None and self.failure is not None:
+            await self._cluster.stop_handing()
         self._pressure.close()
         if self._web is not None:
             await self._web.stop()
             self._web = None
+        if self._cluster is not None:
+            await self._cluster.runners.stop()
+            await self._cluster.stop_handing()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         await self._drain(max(0.0, deadline_s - self.clock.monotonic()))
         crash_point("drain.drained")
+        if self._cluster is not None:
+            await self._cluster.close()
         for connection in self._connections.values():
             await connection.close()
         for client in self._clients:
@@ -255,6 +287,11 @@ class Engine:
             )
 
     async def _run_queues(self) -> None:
+        if self._cluster is not None:
+            for queue in self._queues.values():
+                queue.start(0)
+            await self._cluster.begin(self.journal, self.flows, self._gates, self._releaser)
+            return
         open_counts: dict[str, int] = {}
         for (flow, state), count in (await self.journal.reads.counts()).items():
             if state in OPEN_STATES:
@@ -271,7 +308,10 @@ class Engine:
         self._spawn(self.versions.tidy_forever)
         if self.journal.is_shared:
             self._spawn(self.pauses.watch)
-        self._spawn(functools.partial(prune_forever, self.journal, self.settings.retention, self.clock))
+        if self._cluster is not None:
+            self._tasks.append(asyncio.get_running_loop().create_task(self._run_member(self._cluster)))
+        prune = functools.partial(prune_forever, self.journal, self.settings.retention, self.clock)
+        self._spawn(prune)  # each member its own parts
         files: dict[str, list[tuple[Flow, FilesTrigger]]] = {}
         for flow in self.flows.values():
             for trigger in flow.triggers:
@@ -280,13 +320,15 @@ class Engine:
                 elif isinstance(trigger, PollTrigger):
                     self._read([flow], trigger)
                 elif isinstance(trigger, ScheduleTrigger):
-                    self._spawn(Schedule(flow, trigger, self.acceptor, self.journal, self.clock).run)
+                    schedule = Schedule(flow, trigger, self.acceptor, self.journal, self.clock)
+                    self._spawn_one(schedule.name, schedule.run)
         for found in files.values():  # one reader for all: a file is moved when it has been read
             self._read([flow for flow, _ in found], min((trigger for _, trigger in found), key=lambda t: t.every_s))
 
     def _read(self, flows: list[Flow], trigger: PollTrigger | FilesTrigger) -> None:
         port = self._ports[trigger.entity.partition(".")[0]]
-        self._spawn(Reader(flows, trigger, port, self.acceptor, self.journal, self.clock, self.observer).run)
+        reader = Reader(flows, trigger, port, self.acceptor, self.journal, self.clock, self.observer)
+        self._spawn_one(reader.name, reader.run)
 
     def _bind(self) -> str:
         """Takes the address before any message runs, so that one that is taken stops the start at once."""
@@ -312,6 +354,7 @@ class Engine:
             self.observer,
             self.clock,
             is_ready=lambda: self._is_ready,
+            is_taking=lambda: self._is_taking,
             control=ControlApi(self.control, self.token).handle,
         )
         self._web = WebServer(
@@ -340,8 +383,9 @@ class Engine:
                 if topics and system.topics():
                     connection = self._connections[name]
                     hook = f"{address.rstrip('/')}/hooks/{name}"
-                    self._spawn(
-                        functools.partial(subscribe_forever, name, connection, hook, topics, self.clock, self.observer)
+                    self._spawn_one(
+                        f"subscribe:{name}",
+                        functools.partial(subscribe_forever, name, connection, hook, topics, self.clock, self.observer),
                     )
 
     def _topics_of(self, system: str) -> set[str]:
@@ -382,6 +426,26 @@ class Engine:
                 lease.message.id, Ended(settle.state.name.lower())
             )  # unless it was answered on the way
         return settle
+
+    async def _run_member(self, cluster: Cluster) -> None:
+        """Until the lease has ended: then everything is cut off at once, since others are at work on the same messages."""
+        try:
+            await cluster.run()
+        except JournalError as error:
+            self.failure = error
+            self._is_ready = self._is_taking = False
+            for queue in self._queues.values():
+                queue.cancel()
+            self._delivery.cancel()
+            self.observer.emit(MemberFenced(reason=str(error)))
+            self.failed.set()
+
+    def _spawn_one(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Work that one engine does for all of them."""
+        if self._cluster is None:
+            self._spawn(work)
+        else:
+            self._cluster.runners.add(name, work)
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(self._supervise(work)))

@@ -34,7 +34,8 @@ Handler: TypeAlias = Callable[[InboundRequest], Awaitable[Answer]]
 
 
 class Intake:
-    """Answers requests; ``control`` those under /api/ (None leaves it out)."""
+    """Answers requests; ``control`` those under /api/ (None leaves it out). An engine that leaves others takes webhooks for a while
+    (``is_taking``) when it is not to be sent any more (``is_ready``)."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Intake:
         clock: Clock,
         *,
         is_ready: Callable[[], bool],
+        is_taking: Callable[[], bool],
         control: Handler | None = None,
     ) -> None:
         self._connections = connections
@@ -59,6 +61,7 @@ class Intake:
         self._observer = observer
         self._clock = clock
         self._is_ready = is_ready
+        self._is_taking = is_taking
         self._control = control
         self._requests = 0  # whose answer is being worked on
         self._tasks: set[asyncio.Task[None]] = set()
@@ -112,7 +115,7 @@ class Intake:
             return reply(problem(404, "intake.unknown-system", "no such system takes webhooks here"))
         if request.method not in ("POST", "PUT"):
             return reply(problem(405, "intake.method", "webhooks are sent with POST", ((b"allow", b"POST, PUT"),)))
-        if not self._is_ready():
+        if not self._is_taking():
             return reply(busy("starting or stopping"))
         if self._requests >= self._bounds.requests_max:
             return reply(busy("too many requests at once"))
@@ -201,6 +204,8 @@ class Callers:
 
     def __init__(self) -> None:
         self._futures: dict[str, asyncio.Future[Respond | Ended]] = {}
+        self.elsewhere: Callable[[str, Respond | Ended], None] | None = None
+        """Hears answers that nobody here waits for."""
 
     def expect(self, message_id: str) -> asyncio.Future[Respond | Ended]:
         future: asyncio.Future[Respond | Ended] = asyncio.get_running_loop().create_future()
@@ -209,7 +214,10 @@ class Callers:
 
     def answer(self, message_id: str, respond: Respond | Ended) -> None:
         future = self._futures.get(message_id)
-        if future is not None and not future.done():
+        if future is None:
+            if self.elsewhere is not None:
+                self.elsewhere(message_id, respond)
+        elif not future.done():
             future.set_result(respond)
 
     def forget(self, messages: list[Message]) -> None:

@@ -63,7 +63,7 @@ class Reader:
         self._clock = clock
         self._observer = observer
         is_shared = isinstance(trigger, FilesTrigger)
-        self._cursor_name = f"{'files' if is_shared else f'read:{flows[0].name}'}:{trigger.entity}"
+        self.name = f"{'files' if is_shared else f'read:{flows[0].name}'}:{trigger.entity}"
         self._live = lane_of(flows[0].name, flows[0].priority, False)
         self._backfill = lane_of(flows[0].name, flows[0].priority, True)
         self._failures = 0
@@ -87,7 +87,7 @@ class Reader:
 
     async def read_once(self) -> int:
         """Reads all there is now. Returns how many records were accepted anew. Raises ReadFailed, JournalError."""
-        raw = await self._journal.reads.cursor(self._cursor_name)
+        raw = await self._journal.reads.cursor(self.name)
         position = decode_json(raw) if raw is not None else None
         count = 0
         pages = self._port.connection.read(self._entity, position)
@@ -124,7 +124,7 @@ class Reader:
             for arrival in self._arrivals(page)
             for flow in self._flows
         ]
-        cursor = Cursor(self._cursor_name, encode_json(page.position))
+        cursor = Cursor(self.name, encode_json(page.position))
         stored = await self._acceptor.store(messages, (cursor,))
         if page.is_last and page.name:
             await self._port.connection.settled(self._entity, page.name, rejected=False)
@@ -177,7 +177,7 @@ class Schedule:
         self._acceptor = acceptor
         self._journal = journal
         self._clock = clock
-        self._cursor_name = f"schedule:{flow.name}:{trigger.cron or trigger.every_s}"
+        self.name = f"schedule:{flow.name}:{trigger.cron or trigger.every_s}"
 
     async def run(self) -> None:
         last = await self._last()
@@ -192,11 +192,11 @@ class Schedule:
             last = due
 
     async def _last(self) -> dt.datetime:
-        raw = await self._journal.reads.cursor(self._cursor_name)
+        raw = await self._journal.reads.cursor(self.name)
         if raw is not None:
             return msgspec.json.decode(raw, type=dt.datetime)
         now = self._clock.now()
-        await self._journal.submit(SaveCursors((Cursor(self._cursor_name, msgspec.json.encode(now)),)))
+        await self._journal.submit(SaveCursors((Cursor(self.name, msgspec.json.encode(now)),)))
         return now
 
     def _last_missed(self, due: dt.datetime) -> dt.datetime:
@@ -215,7 +215,7 @@ class Schedule:
     async def _start(self, due: dt.datetime) -> None:
         body = msgspec.json.encode({"scheduled_at": due})
         arrival = Arrival(source=f"schedule.{self._flow.name}", body=body, event_id=due.isoformat())
-        cursor = Cursor(self._cursor_name, msgspec.json.encode(due))
+        cursor = Cursor(self.name, msgspec.json.encode(due))
         while True:
             try:
                 await self._acceptor.store([self._acceptor.message(self._flow, arrival)], (cursor,))

@@ -31,6 +31,7 @@ from accord.errors import AccordError
 from accord.flow.flow import Flow
 from accord.journal.group import Journal
 from accord.journal.operations import MessageRow, Move, State, StepResult
+from accord.record import Message
 
 ENDING_WAIT_S = 20.0  # for a running message's effect under way; less than the command line waits for an answer
 
@@ -61,9 +62,12 @@ class StillRunning(SteeringError):
 class _AtRest:
     """A message that does not run, and cannot start, as it is in the journal."""
 
-    def __init__(self, journal: Journal, row: MessageRow, *, was_at_rest: bool = True) -> None:
+    def __init__(
+        self, journal: Journal, row: MessageRow, claim: Callable[[Message], None], *, was_at_rest: bool = True
+    ) -> None:
         self.was_at_rest = was_at_rest  # it did not have to be stopped
         self._journal = journal
+        self._claim = claim
         self.row = row
         self.is_ended = False
 
@@ -71,13 +75,14 @@ class _AtRest:
         self, state: State, *, held_by: str = "", reason: str = "", results: tuple[StepResult, ...] = ()
     ) -> None:
         move = Move(seq=self.row.seq, state=state, held_by=held_by, reason=reason, results=results)
+        self._claim(self.row.message)
         if not await self._journal.submit(move):
             raise SteeringError(f"Message {self.row.seq} has ended already.")
         self.is_ended = state is State.DONE
 
 
 class Steering:
-    """``stops``: what running messages are to hear, by seq; attempts look there before every command."""
+    """``stops``: what running messages are to hear, by seq; attempts look there before every command. ``claim``: see Control."""
 
     def __init__(
         self,
@@ -87,6 +92,7 @@ class Steering:
         find: Callable[[int], Awaitable[MessageRow | None]],
         flows: Mapping[str, Flow],
         versions: Versions,
+        claim: Callable[[Message], None],
     ) -> None:
         self._flows = flows
         self._versions = versions
@@ -94,6 +100,7 @@ class Steering:
         self._queues = queues
         self._stops = stops
         self._find = find
+        self._claim = claim
         self._busy: set[int] = set()
 
     async def pause(self, seq: int, reason: str = "") -> Steered:
@@ -174,7 +181,7 @@ class Steering:
         row = await self._row(seq)
         queue = self._queues.get(row.message.flow)
         if queue is None:
-            yield _AtRest(self._journal, row)
+            yield _AtRest(self._journal, row, self._claim)
             return
         was_at_rest = True
         while not queue.take_out(seq, row.message.key):
@@ -184,7 +191,7 @@ class Steering:
             await self._tell(queue, seq, stop)
         at_rest = None
         try:
-            at_rest = _AtRest(self._journal, await self._row(seq), was_at_rest=was_at_rest)
+            at_rest = _AtRest(self._journal, await self._row(seq), self._claim, was_at_rest=was_at_rest)
             yield at_rest
         finally:
             queue.put_back(seq, is_ended=at_rest is not None and at_rest.is_ended)

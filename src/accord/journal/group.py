@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import Any, TypeAlias, cast
 
 from accord.errors import JournalError
-from accord.journal.operations import Accept, Operation
+from accord.journal.operations import Accept, Accepted, Operation
 from accord.journal.reads import InlineReads, JournalReads, OrderedReads
 from accord.journal.store import AsyncStore, Store
 
@@ -72,6 +72,8 @@ class Journal:
         self._seen = 0
         self._since = 0.0
         self._room: list[asyncio.Future[None]] = []
+        self.on_accepted: Callable[[Accept, Accepted], None] | None = None
+        """Hears of every Accept at once when it is committed: before anything can be read that a commit has changed."""
 
     @property
     def pending(self) -> int:
@@ -217,7 +219,15 @@ class Journal:
         self.commit_s += (self._clock() - started - self.commit_s) * _SMOOTHING
         self.commits += 1
         self.operations += len(group)
+        self._announce(group, results)
         self._hand_out([waiter for _, waiter in group], results)
+
+    def _announce(self, group: list[tuple[Operation, Waiter]], results: list[Any]) -> None:
+        heard = self.on_accepted
+        if heard is not None:
+            for (operation, _), result in zip(group, results, strict=True):
+                if type(operation) is Accept:
+                    heard(operation, result)
 
     def _hand_out(self, waiters: list[Waiter], results: list[Any]) -> None:
         """Futures call their waiters back in a later turn; what is called directly keeps its place among them."""
@@ -265,6 +275,7 @@ class Journal:
                 continue
             self.commits += 1
             self.operations += 1
+            self._announce([(operation, waiter)], results)
             self._hand_out([waiter], results)
 
     async def _commit_pending(self, server: AsyncStore) -> None:

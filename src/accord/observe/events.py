@@ -133,6 +133,44 @@ class PartFailed(Event, frozen=True):
     error: str
 
 
+class MemberJoined(Event, frozen=True):
+    """Another engine works on this journal from now on."""
+
+    name = "member.joined"
+    member: str
+
+
+class MemberGone(Event, frozen=True):
+    """Another engine has left, or its lease has ended."""
+
+    name = "member.gone"
+    member: str
+
+
+class MemberFenced(Event, frozen=True):
+    """This engine was silent for too long: others have its parts. It stops at once and must be started again."""
+
+    name = "member.fenced"
+    level = Level.ERROR
+    reason: str
+
+
+class PartsGained(Event, frozen=True):
+    """Parts of the journal whose messages run here from now on; ``owned``: how many there are now."""
+
+    name = "parts.gained"
+    parts: int
+    owned: int
+
+
+class PartsGiven(Event, frozen=True):
+    """Parts of the journal that are another member's from now on."""
+
+    name = "parts.given"
+    parts: int
+    to: str
+
+
 class RequestDefect(Event, frozen=True):
     """The control API failed unexpectedly: a defect to report."""
 

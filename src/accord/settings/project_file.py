@@ -215,6 +215,36 @@ class SystemOverlay(msgspec.Struct, frozen=True, kw_only=True):
     place: Place = NOWHERE
 
 
+class MembersSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How several Accords on one journal in PostgreSQL find each other."""
+
+    address: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="host:port where the others reach this one, on a private network; different for each, like"
+            " ${env:ACCORD_MEMBER}. What they say to each other is not encrypted.",
+        ),
+    ]
+    secret: Annotated[Secret, Meta(description="The same for all: who does not know it is not heard.")]
+    name: Annotated[
+        str, Meta(description="In `accord status`; a member started anew keeps it. Default: host name and address.")
+    ] = ""
+    linger: Annotated[
+        dt.timedelta,
+        Meta(
+            description="How long a member that stops still takes webhooks after /readyz has begun to say no. More than a load"
+            " balancer takes to notice, less than half of `drain`."
+        ),
+    ] = dt.timedelta(seconds=3)
+    place: Place = NOWHERE
+
+    def __post_init__(self) -> None:
+        host, _, port = self.address.rpartition(":")
+        if not host or not port.isascii() or not port.isdigit():
+            raise ValueError(f"`address` '{self.address[:60]}' is not like 10.0.0.5:8401")
+
+
 class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Where the project runs. Every environment is laid over ``default``."""
 
@@ -226,6 +256,10 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="The https address under which other systems reach Accord; registered for their webhooks."),
     ] = ""
     store: StoreSpec = StoreSpec()
+    members: Annotated[
+        MembersSpec | None,
+        Meta(description="For several Accords on one journal (of kind postgresql). None: this one is alone on it."),
+    ] = None
     secrets: Annotated[
         list[Literal["environment", "keyring"] | SecretSource],
         Meta(description="Providers of secrets; the first that has a secret wins."),
@@ -250,6 +284,8 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
         host, colon, port = self.address.rpartition(":")
         if not host or not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
             raise ValueError(f"`address` must be host:port, like 127.0.0.1:8400, this is '{self.address[:60]}'")
+        if self.members is not None and self.store.kind != "postgresql":
+            raise ValueError(f"`members` need a store of kind postgresql, this one is {self.store.kind}")
         if self.public_address and not self.public_address.startswith(("https://", "http://")):
             raise ValueError(f"`public_address` must begin with https://, this is '{self.public_address[:60]}'")
 

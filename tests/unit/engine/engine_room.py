@@ -17,7 +17,7 @@ from accord.engine.release import Releaser
 from accord.engine.run import Attempt
 from accord.flow.commands import Command, ErrorPolicy, Finished
 from accord.journal.group import Journal
-from accord.journal.operations import Accept, Lease
+from accord.journal.operations import Accept, Accepted, Lease, Replay
 from accord.journal.store import AsyncStore, Store
 from accord.journal.stores.sqlite import SqliteStore
 from accord.observe import Observer
@@ -119,6 +119,7 @@ class Room:
             queue = FlowQueue(name, self.journal, self._attempt, lambda _s: self.releaser.parked(), window=self.window)
             self.queues[name] = queue
             queue.start(sum(counts.get((name, state), 0) for state in ("ready", "waiting", "held")))
+        self.journal.on_accepted = tell(*self.queues.values())
         self.task = asyncio.create_task(self.releaser.run())
 
     async def _attempt(self, lease: Lease) -> Any:
@@ -128,10 +129,14 @@ class Room:
 
     async def accept(self, *messages: Message) -> list[int]:
         accepted = await self.journal.submit(Accept(messages))
-        for message, one in zip(messages, accepted.messages, strict=True):
-            if not one.is_duplicate:
-                self.queues[message.flow].accepted([Lease(seq=one.seq, message=message)])
         return [one.seq for one in accepted.messages]
+
+    async def replay(self, seq: int) -> bool:
+        """Of flow ``f``."""
+        self.queues["f"].reopening()
+        is_so = bool(await self.journal.submit(Replay(seq)))
+        self.queues["f"].reopened(is_so=is_so)
+        return is_so
 
     async def wait_open(self, count: int, deadline_s: float = 20.0) -> None:
         """Until that many messages are open."""
@@ -156,3 +161,15 @@ def message(number: int | str, *, flow: str = "f", key: str = "", event_id: str 
         time=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
         event_id=event_id,
     )
+
+
+def tell(*queues: FlowQueue) -> Callable[[Accept, Accepted], None]:
+    """What an acceptor does for its queues when the journal has committed."""
+    by_flow = {queue.flow: queue for queue in queues}
+
+    def heard(accept: Accept, accepted: Accepted) -> None:
+        for message, one in zip(accept.messages, accepted.messages, strict=True):
+            if not one.is_duplicate:
+                by_flow[message.flow].accepted(Lease(seq=one.seq, message=message))
+
+    return heard

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from accord.flow.commands import All, Call, Command, ErrorPolicy, Wait, Write, effect_id
-from accord.journal.operations import Replay
 from accord.record import Done, Message, Reconnect, Reject, Retry
 from accord.sdk.connector import WriteMode
 from unit.engine.engine_room import FunctionFlow, Room, message
@@ -117,8 +116,7 @@ def test_attempts_exhausted_become_a_dead_letter_and_replay_resumes_where_it_sto
         assert (letter.dead.step, letter.dead.code) == ("1.write", "flow.attempts-exhausted")
         assert room.connection.attempts == ["m1-a"] + ["m1-b"] * FAST.attempts
         is_broken = False
-        assert await room.journal.submit(Replay(seq))
-        room.queues["f"].reopened()
+        assert await room.replay(seq)
         await room.wait_open(0)
         assert [item.record["id"] for item in room.connection.written] == ["m1-a", "m1-b"]
         await room.close()

@@ -1,4 +1,4 @@
-"""A message that the queue's scan reads before its news does not make room for followers of one that waits."""
+"""A message that the queue's scan reads as soon as it is committed does not make room for followers of one that waits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from accord.journal.group import Journal
 from accord.journal.operations import Accept, Lease, ReleaseDue, Settle, State
 from accord.journal.stores.sqlite import SqliteStore
 from accord.testing.journal_suite import START
-from unit.engine.engine_room import message
+from unit.engine.engine_room import message, tell
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -39,11 +39,10 @@ def test_a_follower_of_a_waiting_message_waits_too(tmp_path: Path, together: boo
 
         fresh = (message(2, key="a"), message(3, key="b"))
         fresh = fresh if follower_first else fresh[::-1]
-        accepted = (await journal.submit(Accept(fresh))).messages
+        journal.on_accepted = tell(queue)
+        accepts = [Accept(fresh)] if together else [Accept((one,)) for one in fresh]
+        await asyncio.gather(*(journal.submit(accept) for accept in accepts))
         await queue._read_back()  # as when something ended in the same turn of the loop as the commit
-        news = [Lease(seq=one.seq, message=message) for one, message in zip(accepted, fresh, strict=True)]
-        for part in [news] if together else [[one] for one in news]:
-            queue.accepted(part)
         async with asyncio.timeout(5):
             while queue.open_count > 2:
                 await asyncio.sleep(0)

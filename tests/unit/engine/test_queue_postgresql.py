@@ -16,7 +16,6 @@ from tests.servers import PostgresServer
 
 from accord.errors import JournalError
 from accord.flow.commands import Command, ErrorPolicy, Write
-from accord.journal.operations import Replay
 from accord.journal.stores.postgresql import PostgresqlStore
 from accord.journal.stores.postgresql_verify import verify
 from accord.record import Done, Message, Reconnect, Reject, Retry
@@ -99,13 +98,11 @@ def test_replayed_messages_run_once_more_among_others_of_their_key(postgres: Pos
         for start in range(0, 300, 20):
             await room.accept(*(message(n, key=f"k{n % 7}") for n in range(start, start + 20)))
             for row in await room.journal.reads.dead_letters():
-                if await room.journal.submit(Replay(row.seq)):
-                    room.queues["f"].reopened()
+                await room.replay(row.seq)
         async with asyncio.timeout(60):
             while (await room.journal.reads.counts()).get(("f", "done"), 0) < 300:
                 for row in await room.journal.reads.dead_letters():
-                    if await room.journal.submit(Replay(row.seq)):
-                        room.queues["f"].reopened()
+                    await room.replay(row.seq)
                 await asyncio.sleep(0.01)
         assert Counter(item.record["id"] for item in room.connection.written) == {f"m{n}": 1 for n in range(300)}
         await room.close()

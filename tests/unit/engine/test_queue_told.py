@@ -1,4 +1,4 @@
-"""A message that the queue's scan reads between its commit and the news of it does not hide those still on disk."""
+"""A message that the queue's scan reads as soon as it is committed does not hide those still on disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from accord.engine.dispatch import FlowQueue
 from accord.journal.group import Journal
 from accord.journal.operations import Accept, Lease, Settle, State
 from accord.journal.stores.sqlite import SqliteStore
-from unit.engine.engine_room import message
+from unit.engine.engine_room import message, tell
 
 
 def test_news_of_a_message_that_was_read_already_loses_no_other(tmp_path: Path) -> None:
@@ -32,10 +32,9 @@ def test_news_of_a_message_that_was_read_already_loses_no_other(tmp_path: Path) 
         await asyncio.sleep(0)
         assert started == ["m1"]  # the second waits on disk for its turn
 
-        fresh = message(3, key="b")
-        (accepted,) = (await journal.submit(Accept((fresh,)))).messages
+        journal.on_accepted = tell(queue)
+        await journal.submit(Accept((message(3, key="b"),)))
         await queue._read_back()  # as when something ended in the same turn of the loop as the commit
-        queue.accepted([Lease(seq=accepted.seq, message=fresh)])
         async with asyncio.timeout(20):
             while queue.open_count > 2:
                 await asyncio.sleep(0)

@@ -1,0 +1,134 @@
+"""Several engines on one journal: each key on one of them, whoever is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from unit.engine.cluster.members_room import Members, in_order, members
+
+
+async def send(room: Members, numbers: range, threads: int = 7) -> list[int]:
+    """Each thread's records one after another, each to the next engine that runs; the statuses."""
+
+    async def one(thread: int) -> list[int]:
+        found = []
+        for number in numbers:
+            if number % threads == thread:
+                running = [engine for engine in room.engines if engine._is_ready]  # as a load balancer does
+                record = {"id": f"e{number}", "number": number, "thread": f"t{thread}"}
+                found.append((await room.hook(running[number % len(running)], record))[0])
+        return found
+
+    return [status for one in await asyncio.gather(*map(one, range(threads))) for status in one]
+
+
+def test_records_of_one_key_run_in_order_whichever_engine_hears_of_them(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with members(tmp_path, 2) as room:
+            assert set(await send(room, range(200))) == {200}
+            rows = await room.settled(200)
+            assert len(rows) == 200
+            assert in_order(rows)
+            done = [engine.observer.counters.get("intake.accepted", 0) for engine in room.engines]
+            assert sum(done) == 200 and min(done) > 50
+            repeated = await room.hook(room.engines[0], {"id": "e7", "number": 7, "thread": "t0"})
+            again = await room.hook(room.engines[1], {"id": "e7", "number": 7, "thread": "t0"})
+            assert [repeated[1], again[1]] == [{"accepted": 0, "duplicates": 1}] * 2
+
+    asyncio.run(work())
+
+
+def test_a_caller_hears_what_the_flow_computes_wherever_it_runs(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with members(tmp_path, 2) as room:
+            for number in range(12):
+                record = {"id": f"a{number}", "number": number, "thread": f"t{number}"}
+                found = await asyncio.gather(*(room.hook(engine, record, "asks") for engine in room.engines[:1]))
+                assert found == [(200, {"answer": number})]
+
+    asyncio.run(work())
+
+
+def test_members_come_and_go_under_load_and_no_webhook_is_refused(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with members(tmp_path, 2) as room:
+            load = asyncio.ensure_future(send(room, range(600), threads=12))
+            third = await room.add()
+            await room.balanced_within_one(*room.engines)
+            for engine in room.engines[:2]:
+                await engine.stop()
+                assert room.parts(engine) == 0, "it left with parts of its own"
+            await room.add()
+            await room.balanced(third, room.engines[3])
+            assert set(await load) == {200}
+            rows = await room.settled(600)
+            assert len(rows) == 600
+            assert in_order(rows)
+
+    asyncio.run(work())
+
+
+def test_who_is_fenced_stops_at_once_and_others_go_on_with_its_messages(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with members(tmp_path, 2) as room:
+            first, second = room.engines
+            for number in range(40):
+                await room.hook(second, {"id": f"e{number}", "number": number, "thread": f"t{number % 5}"})
+            assert first._cluster is not None
+            room.hub.roll.drop(first._cluster.table.me)
+            async with asyncio.timeout(5):
+                await first.failed.wait()
+            assert first.failure is not None
+            assert first.failure.code == "journal.fenced"
+            await first.stop()
+            for number in range(40, 80):
+                record = {"id": f"e{number}", "number": number, "thread": f"t{number % 5}"}
+                assert (await room.hook(second, record))[0] == 200
+            rows = await room.settled(80)
+            assert room.parts(second) == 64
+            assert len(rows) == 80
+            assert in_order(rows)
+            assert "member.fenced" in room.log.getvalue()
+
+    asyncio.run(work())
+
+
+def test_what_is_asked_of_one_member_is_answered_for_all(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with members(tmp_path, 2) as room:
+            for number in range(20):
+                await room.hook(room.engines[0], {"id": f"e{number}", "number": number, "thread": f"t{number}"})
+            await room.settled(20)
+            statuses = [(await room.api(engine, "status"))[1] for engine in room.engines]
+            for status in statuses:
+                assert [(one["name"], one["parts"], one["answers"]) for one in status["members"]] == [
+                    ("m1", 32, True),
+                    ("m2", 32, True),
+                ]
+                tickets = next(one for one in status["flows"] if one["name"] == "tickets")
+                assert tickets["done"] == 20
+                assert status["counters"]["intake.accepted"] == 20
+
+    asyncio.run(work())
+
+
+def test_dead_letters_are_replayed_by_the_owner_of_their_part(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with members(tmp_path, 2) as room:
+            first, second = room.engines
+            room.change("ALTER TABLE log RENAME COLUMN number TO amount")
+            for number in range(12):
+                await room.hook(first, {"id": f"e{number}", "number": number, "thread": f"t{number}"})
+            await room.quiet()
+            room.change("ALTER TABLE log RENAME COLUMN amount TO number")
+            letters = (await room.api(first, "dead-letters"))[1]
+            assert len(letters) == 12
+            for turn, letter in enumerate(letters):
+                status, answer = await room.api(room.engines[turn % 2], f"dead-letters/{letter['seq']}/replay", "POST")
+                assert status == 200, answer
+            assert len(await room.settled(12)) == 12
+            status, answer = await room.api(second, f"dead-letters/{letters[0]['seq']}/replay", "POST")
+            assert (status, answer["code"]) == (409, "engine.command")
+
+    asyncio.run(work())
