@@ -18,7 +18,7 @@ steps:
   - call: agency.book
     with: {what: '"hotel"', by: id}
     as: hotel
-    undo: {call: agency.cancel, with: {what: '"hotel " + text(require(result.number))', by: id}}
+    undo: {call: agency.cancel, with: {what: '"hotel " + text(result.number)', by: id}}
   - write: books.log
     mode: create
     with: {id: text(id), text: text}

@@ -61,14 +61,14 @@ def show(folder: Path, environment: str, seq: int, reveal: bool) -> None:
 @click.argument("seq", type=int)
 @click.option("--from-start", is_flag=True, help="Forget which steps are done when it is replayed.")
 def edit(folder: Path, environment: str, seq: int, from_start: bool) -> None:
-    """Mend one dead letter in your editor ($VISUAL or $EDITOR): the record is checked against its contract and replayed.
+    """Mend one dead letter in your editor ($VISUAL or $EDITOR): the record is checked as its flow will check it, and replayed.
 
     The editor shows the record as it came, personal data included. Leaving without a change replays nothing.
     """
     operator = Operator(folder, environment)
     letter = _one(operator, seq, with_payload=True)
     text = _pretty(letter["payload"])
-    check = _checker(folder, environment, letter["source"])
+    check = _checker(folder, environment, letter["flow"], letter["source"])
     while True:
         edited = click.edit(text, extension=".json", require_save=True)
         if edited is None or edited.strip() == text.strip() == _pretty(letter["payload"]).strip():
@@ -151,15 +151,18 @@ def _pretty(payload: str) -> str:
         return payload  # it may be dead because it is no JSON
 
 
-def _checker(folder: Path, environment: str, source: str) -> Any:
-    """A function from a record's bytes to what is wrong with it, by the contract of its entity."""
+def _checker(folder: Path, environment: str, flow: str, source: str) -> Any:
+    """A function from a record's bytes to what is wrong with it, by what its flow asks of it (the entity's types and presence, when
+    there is no such flow)."""
     from accord.cli.options import project_of_journal
     from accord.errors import Faults, RecordError
     from accord.mapping.contract import compile_contract
 
     project = project_of_journal(folder, environment)
     entity = project.entities.get(source)
-    contract = compile_contract(entity, project.functions, Faults()) if entity else None
+    contract = compile_contract(entity, project.functions, Faults(), types_only=True) if entity else None
+    if flow in project.flows:
+        contract = project.flows[flow].contract
 
     def check(body: bytes) -> list[str]:
         import msgspec

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import keyword
 
-from accord.errors import did_you_mean
+import msgspec
+
+from accord.errors import RecordError, did_you_mean
 from accord.flow.commands import ErrorPolicy
 from accord.flow.kinds import step_kinds
 from accord.flow.policy import read_policy
-from accord.flow.running import Asking, Frame, Step, Undo, run_steps
-from accord.flow.step import Plan, State, StepContext, StepKind
+from accord.flow.running import Asking, Frame, Step, StepRejected, Undo, run_steps
+from accord.flow.step import Answered, Plan, State, StepContext, StepKind
 from accord.mapping.expression import Expression
 from accord.record import Done, Field
 from accord.record.types import Boolean, Json
@@ -171,7 +173,8 @@ def _read_guarantee(at: StepContext, kind: StepKind) -> None:
 def _undo(node: Node, plan: Plan, state: State, at: StepContext) -> list[Undo]:
     """Compiles the ``undo:`` step, none when it has faults.
 
-    It sees the names as they were, the step's ``as`` name, and the answer as ``result``.
+    It sees the names as they were, the step's ``as`` name, and the answer as ``result``; both are there, since it runs only for what
+    was done.
     """
     written = node.get("undo") or node
     kind = _kind_of(written, plan) if written.is_map else None
@@ -192,13 +195,19 @@ def _undo(node: Node, plan: Plan, state: State, at: StepContext) -> list[Undo]:
         )
         return []
     inner = state.copy()
-    inner.names[RESULT] = Field(type=Json(), nullable=True)
+    answer = at.answer or Answered(Field(type=Json(), nullable=True), lambda plain: plain)
+    inner.names[RESULT] = answer.field
+    if at.as_name in inner.names:
+        inner.names[at.as_name] = msgspec.structs.replace(inner.names[at.as_name], nullable=False)
     step = _compile_step(kind, written, plan, inner, at.path, "undo/" + at.static_prefix, None)
     if step is None:
         return []
 
     def undo(frame: Frame, done: Done) -> Asking:
-        frame.names[RESULT] = done.result
+        try:
+            frame.names[RESULT] = answer.read(done.result)
+        except RecordError as error:
+            raise StepRejected(frame.prefix + at.path, error.problems) from error
         yield from run_steps((step,), frame)
 
     return [undo]

@@ -26,6 +26,7 @@ class Flow:
     ('' for a schedule). ``effects``: every change it can make outside, with its guarantee. ``systems``: all systems it touches.
     ``policy``: the flow's own; a command's policy, if set, goes before it. ``tests``: its declared tests, as nodes.
     ``priority``: its share where several flows wait for one system.
+    ``contract``: what it asks of the records it starts with (types only, unless it validates them first).
     ``mappings``: names of those it uses. ``names``: static path of a step to its ``as`` name.
     """
 
@@ -66,7 +67,7 @@ class Flow:
         self.tests = tests
         self.priority = priority
         self.place = place
-        self._contract = contract
+        self.contract = contract
         self._key_of = key_of
         self._steps = steps
         self._start_path = start_path
@@ -114,7 +115,7 @@ class Flow:
                 raise StepRejected("start.fetch", (Problem(answer.code, answer.path, answer.reason),))
             body = encode_json(answer.result)
         try:
-            frame.record = self._contract.decode(body)
+            frame.record = self.contract.decode(body)
         except RecordError as error:
             raise StepRejected(self._start_path, error.problems) from error
         if self.source_entity is not None:

@@ -31,6 +31,7 @@ def compile_operation(name: str, arguments: Node | None, at: StepContext, mode: 
         guarantee = guarantee_of(operation.idempotency, operation.at_least_once_reason, name)
         at.add_effect(system.name, name, mode, guarantee)
     at.bind(result_field(operation))
+    at.answers(result_field(operation), read)
     if maker is None:
         return None
     as_name, policy, path, undo = at.as_name, at.policy, at.path, at.undo

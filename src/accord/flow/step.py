@@ -97,6 +97,13 @@ def _no_body(node: Node, state: State, at: StepContext, prefix: str) -> tuple[St
     raise NotImplementedError("compile_flow sets Plan.compile_body")
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """The type of a step's answer, and how its plain data becomes a value of it."""
+
+    field: Field
+    read: Callable[[Any], Any]
+
+
 class StepContext:
     """One step being compiled. ``path``: its local path (``3.write``); ``static_prefix``: what stands before it in full paths."""
 
@@ -123,6 +130,7 @@ class StepContext:
         self.as_name = ""
         self.wants_once = False
         self.undo: Undo | None = None
+        self.answer: Answered | None = None
 
     def place(self, key: str = "") -> Place:
         return self.node.place_of(key or self.kind.key)
@@ -292,6 +300,10 @@ class StepContext:
             is_optional = self.is_conditional and (known is None or known.nullable)
             changed[name] = msgspec.structs.replace(field, nullable=True) if is_optional else field
         self.state.fields = changed
+
+    def answers(self, field: Field, read: Callable[[Any], Any]) -> None:
+        """What its undo sees as ``result``: there only after the step was done, so always present. ``read`` gives the typed value."""
+        self.answer = Answered(field, read)
 
     def bind(self, field: Field) -> None:
         """Makes the step's result known under its ``as`` name; nullable where the policy passes over failures."""

@@ -13,6 +13,7 @@ from accord.flow.flow import Flow
 from accord.flow.parts import Parts
 from accord.flow.policy import read_policy
 from accord.flow.read import FlowSpec, read_flow
+from accord.flow.trigger import FilesTrigger, PollTrigger
 from accord.mapping.contract import compile_contract
 from accord.mapping.functions import FunctionTable, load_functions
 from accord.mapping.lookup import Lookup, read_lookups
@@ -111,6 +112,7 @@ def assemble(
         broken=frozenset(systems.broken | (set(specs) - set(mappings))),
     )
     flows = _flows(sources, file, parts, faults)
+    _check_readers(flows, systems, faults)
     _warn_unused(sources, systems, mappings, specs, flows, faults)
     warnings = tuple(fault for fault in faults.found if fault.severity != "error")
     if written is None or asked is None:
@@ -175,6 +177,24 @@ def _flows(sources: Sources, file: ProjectFile, parts: Parts, faults: Faults) ->
         if flow is not None and len(faults.errors) == before:
             flows[spec.name] = flow
     return flows
+
+
+def _check_readers(flows: dict[str, Flow], systems: Systems, faults: Faults) -> None:
+    """Each `poll` has a reader of its own; where reading takes the records away, the others would miss them."""
+    readers: dict[str, list[tuple[str, PollTrigger | FilesTrigger]]] = {}
+    for flow in flows.values():
+        for trigger in flow.triggers:
+            if isinstance(trigger, PollTrigger | FilesTrigger):
+                readers.setdefault(trigger.entity, []).append((flow.name, trigger))
+    for entity, found in readers.items():
+        system = systems.declared[entity.partition(".")[0]]
+        if len(found) < 2 or not system.capabilities(systems.entities[entity]).read_takes_away:
+            continue
+        for name, trigger in found:
+            if isinstance(trigger, PollTrigger):
+                others = ", ".join(other for other, _ in found if other != name) or name
+                what = f"'{entity}' is read by {others} too, and what one poll has read is moved away from the others."
+                faults.add("project.shared-poll", trigger.place, what, f"Write {{files: {entity}}}: read once for all.")
 
 
 def _is_duplicate(what: str, name: str, node: Node, places: dict[str, Place], faults: Faults) -> bool:

@@ -52,11 +52,13 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be done with one entity of a system, as declared (no I/O)."""
+    """What can be done with one entity of a system, as declared (no I/O). ``read_takes_away``: what was read is not there any more
+    (files are moved), so only one reader can have it."""
 
     discover: bool = False
     read: bool = False
     read_changes: bool = False
+    read_takes_away: bool = False
     get: bool = False
     listen: bool = False
     write: frozenset[WriteMode] = frozenset()

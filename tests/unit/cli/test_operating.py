@@ -150,6 +150,14 @@ def test_edit_mends_and_replays(run, dead, tmp_path, monkeypatch):
     assert json.loads((dead / "archive/INV-7.json").read_text())["currency"] == "EUR"
 
 
+def test_edit_asks_only_for_what_the_flow_asks(run, dead, tmp_path, monkeypatch):
+    path = next(path for path in (dead / "flows").glob("*.yaml") if FLOW in path.read_text())
+    lines = [line for line in path.read_text().splitlines(keepends=True) if "- validate:" not in line]
+    path.write_text("".join(lines))
+    editor(tmp_path, monkeypatch, "path.write_text(text.replace('EURO', 'EURR'))")
+    assert run("dead", "edit", "1", "-p", dead).out.strip() == "1 replayed", "it does not validate the format"
+
+
 def test_edit_without_a_change_replays_nothing(run, dead, tmp_path, monkeypatch):
     editor(tmp_path, monkeypatch, "pass")
     assert "nothing was changed" in run("dead", "edit", "1", "-p", dead).out

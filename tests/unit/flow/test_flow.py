@@ -114,6 +114,20 @@ def test_undo_runs_what_was_done_in_reverse_with_the_names_of_then(flow_of, mess
     ]
 
 
+def test_in_an_undo_the_answer_of_what_was_done_is_present_and_typed(flow_of, message, drive):
+    """``result.left`` is an integer that is there, though the step may be passed over; so is its name."""
+    steps = """
+  - call: store.decrease
+    with: {sku: '"A"', by: id}
+    as: stock
+    on_error: {then: continue}
+    undo: {call: store.increase, with: {sku: '"A"', by: result.left + stock.left}}
+"""
+    driven = drive(flow_of(steps).undo(message(), {"0.call": Done({"left": 40})}))
+    assert [c.arguments for c in driven.commands] == [{"sku": "A", "by": 80}]
+    assert drive(flow_of(steps).undo(message(), {"0.call": Done({"left": "?"})})).rejected.step == "undo/0.call"
+
+
 def test_undo_of_a_partly_done_split_undoes_only_what_happened(flow_of, message, drive):
     flow = flow_of(UNDO.replace("    mapping: order-to-invoice\n", "    with: {number: text(id), total: total}\n"))
     driven = drive(flow.undo(message(), {"0.call": Done({"left": 1}), "2.split[1].0.write": Done(None)}))

@@ -104,6 +104,26 @@ def test_a_folder_becomes_a_project(folder):
     assert "s3cret" not in repr(project)
 
 
+def test_polling_files_that_another_flow_reads_is_a_fault(folder):
+    (folder / "systems/drop.yaml").write_text(
+        "system: drop\nconnector: files\nsettings: {folder: drop}\n"
+        "entities:\n  items: {pattern: '*.csv', key: id, fields: {id: integer}}\n"
+    )
+    flow = "flow: NAME\non: {TRIGGER: drop.items}\nsteps:\n  - log: text(id)\n"
+
+    def found(*triggers: str) -> list[tuple[str, str]]:
+        for name, trigger in zip(("one", "two"), triggers, strict=True):
+            (folder / f"flows/{name}.yaml").write_text(flow.replace("NAME", name).replace("TRIGGER", trigger))
+        _, faults = check_project(folder, variables=SECRETS)
+        return [(f.place.file, f.code) for f in faults.errors]
+
+    assert found("poll", "poll") == [(f"flows/{name}.yaml", "project.shared-poll") for name in ("one", "two")]
+    assert found("files", "poll") == [("flows/two.yaml", "project.shared-poll")]
+    assert found("files", "files") == []
+    (folder / "flows/two.yaml").unlink()
+    assert check_project(folder, variables=SECRETS)[1].errors == []
+
+
 def test_an_environment_changes_systems(folder):
     project = load_project(folder, "test", variables=SECRETS)
     erp = project.systems["erp"]

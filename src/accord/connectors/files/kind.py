@@ -43,6 +43,7 @@ class FilesKind(KindBase):
         return Capabilities(
             read=is_read,
             read_changes=is_read,
+            read_takes_away=is_read,
             write=frozenset(modes),
             idempotency=modes,
             write_items_max=500 if extra.append else 50,
