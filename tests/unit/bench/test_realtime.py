@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCH = Path(__file__).parents[3] / "bench"
 
 
@@ -20,6 +22,7 @@ def test_the_limit_line_does_the_same_work() -> None:
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
+@pytest.mark.slow
 def test_one_short_run_ends_with_the_line() -> None:
     command = [
         sys.executable,
