@@ -308,10 +308,15 @@ def _folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+def need_postgres() -> str:
+    """Where its `initdb` is; skips the test when there is no PostgreSQL."""
+    return _need("initdb", "postgresql", "usr/lib/postgresql/*/bin/initdb")
+
+
 @contextlib.contextmanager
 def running_postgres(*, is_synced: bool = False) -> Iterator[PostgresServer]:
     """``is_synced``: with fsync, as a real one has it; for measuring."""
-    initdb = _need("initdb", "postgresql", "usr/lib/postgresql/*/bin/initdb")
+    initdb = need_postgres()
     with _folder() as folder:
         server = PostgresServer(folder, initdb, is_synced=is_synced)
         server.start()

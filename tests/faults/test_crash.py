@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.servers import need_postgres
 
 from accord.observe.crash_points import POINTS
 from accord.testing.crash import Plan, run_laboratory
 from accord.testing.crash.laboratory import Report
+from accord.testing.crash.postgresql import KILLED, STOPPED
 from accord.testing.proxy import EVERY_TOXIC
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("load")]
@@ -32,6 +34,19 @@ def test_killed_at_every_point_nothing_is_lost_repeated_or_out_of_order(tmp_path
     assert report.tallies["plain"].duplicated > 0, (
         "nothing was repeated where it may be, so the zeros elsewhere prove nothing"
     )
+
+
+@pytest.mark.server
+@pytest.mark.timeout(200)
+def test_with_a_journal_in_postgresql_that_dies_as_well_the_counts_are_the_same(tmp_path: Path) -> None:
+    need_postgres()
+    points = tuple(point for point in POINTS if point.startswith(("commit.", "migrate.", "settle.")))
+    plan = Plan(kills=26, messages=1000, points=points, seed=int(time.time()))
+    report = asyncio.run(run_laboratory(tmp_path, plan, store="postgresql"))
+    _held(report)
+    assert report.points_missed == []
+    assert report.kills[STOPPED] + report.kills[KILLED] >= 4
+    assert report.tallies["plain"].duplicated > 0
 
 
 @pytest.mark.timeout(200)

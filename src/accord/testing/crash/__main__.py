@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=2, help="engines at once")
     parser.add_argument("--minutes", type=float, default=60.0, help="begin to finish after so long, whatever is left")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--store", choices=("sqlite", "postgresql"), default="sqlite", help="where the journal is")
     parser.add_argument("--proxy", action="store_true", help="a fault proxy before the targets")
     parser.add_argument("--keep", metavar="FILE", help="write the tables as Markdown")
     given = parser.parse_args()
@@ -39,7 +40,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="accord-crash-") as folder,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        report = runner.run(run_laboratory(Path(folder), plan, given.lanes))
+        report = runner.run(run_laboratory(Path(folder), plan, given.lanes, given.store))
     text = f"{report.table()}\n\n{report.summary()}\n"
     sys.stdout.write(text)
     missed = report.points_missed
@@ -48,17 +49,17 @@ def main() -> None:
     for fault in report.faults:
         sys.stdout.write(f"FAULT {fault}\n")
     if given.keep:
-        Path(given.keep).write_text(_page(report, text))
+        Path(given.keep).write_text(_page(report, text, given.store))
     sys.exit(1 if report.faults or missed else 0)
 
 
-def _page(report: Report, text: str) -> str:
+def _page(report: Report, text: str, store: str) -> str:
     command = f"make crash ARGS='{shlex.join(sys.argv[1:])}'"
     verdict = "\n".join(f"- FAULT {fault}" for fault in report.faults) or "Every guarantee held."
     today = dt.datetime.now(dt.UTC).date().isoformat()
     return (
         f"# Crash laboratory, {today}\n\n`{command}` on {platform.system()} {platform.machine()}, Python"
-        f" {platform.python_version()}, SQLite journal, one process per lane.\n\n{text}\n{verdict}\n\n{report.kills_table()}\n"
+        f" {platform.python_version()}, journal in {store}, one process per lane.\n\n{text}\n{verdict}\n\n{report.kills_table()}\n"
     )
 
 

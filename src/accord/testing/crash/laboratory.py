@@ -10,6 +10,7 @@ import msgspec
 
 from accord.observe.crash_points import POINTS
 from accord.testing.crash.counts import Tally
+from accord.testing.crash.grounds import Ground, SqliteGround
 from accord.testing.crash.lane import RANDOM, Lane, LaneResult, Plan
 from accord.testing.crash.project import TARGETS
 
@@ -27,6 +28,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     violations: tuple[str, ...]
     network: dict[str, int]
     seconds: float
+    points: tuple[str, ...] = tuple(POINTS)
 
     @property
     def faults(self) -> list[str]:
@@ -51,7 +53,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def points_missed(self) -> list[str]:
-        return [point for point in POINTS if not self.kills.get(point)]
+        return [point for point in self.points if not self.kills.get(point)]
 
     def table(self) -> str:
         """Markdown."""
@@ -70,8 +72,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def kills_table(self) -> str:
         """Markdown: where the engine was killed, how often."""
         lines = ["| killed at | what is true there | times |", "|---|---|--:|"]
-        for point, meaning in POINTS.items():
-            lines.append(f"| `{point}` | {meaning} | {self.kills.get(point, 0)} |")
+        for point in self.points:
+            lines.append(f"| `{point}` | {POINTS[point]} | {self.kills.get(point, 0)} |")
+        for name in sorted(set(self.kills) - set(POINTS) - {RANDOM}):
+            lines.append(
+                f"| {name} | under an engine at work, which goes on and is killed later | {self.kills[name]} |"
+            )
         lines.append(f"| a random moment | from the start of the process on | {self.kills.get(RANDOM, 0)} |")
         return "\n".join(lines)
 
@@ -81,22 +87,31 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return (
             f"{total:,} kills, {self.messages:,} messages in {self.seconds:.0f} s"
             f" ({total / self.seconds:.1f} kills/s); {self.kills.get(RANDOM, 0):,} kills at random moments,"
-            f" {len(POINTS) - len(self.points_missed)} of {len(POINTS)} crash points reached;"
+            f" {len(self.points) - len(self.points_missed)} of {len(self.points)} crash points reached;"
             f" {len(self.violations)} violations found by `accord journal verify`, {self.dead} dead letters too many,"
             f" {self.holds_left} effects not taken back."
             + "".join(f" Network: {name} {count:,}." for name, count in sorted(self.network.items()))
         )
 
 
-async def run_laboratory(folder: Path, plan: Plan, lanes: int = 1) -> Report:
+async def run_laboratory(folder: Path, plan: Plan, lanes: int = 1, store: str = "sqlite") -> Report:
     """Splits kills and messages over ``lanes`` engines at once, each in a folder of its own under ``folder``."""
+    grounds = [_ground(store, folder / f"lane{n}") for n in range(lanes)]
     part = msgspec.structs.replace(plan, kills=-(-plan.kills // lanes), messages=-(-plan.messages // lanes))
     plans = [msgspec.structs.replace(part, seed=plan.seed + lane) for lane in range(lanes)]
-    results = await asyncio.gather(*(Lane(folder / f"lane{n}", one).run() for n, one in enumerate(plans)))
-    return _sum(results)
+    results = await asyncio.gather(*(Lane(folder / f"lane{n}", one, grounds[n]).run() for n, one in enumerate(plans)))
+    return _sum(results, tuple(point for point in plan.points if point in grounds[0].points))
 
 
-def _sum(results: list[LaneResult]) -> Report:
+def _ground(store: str, folder: Path) -> Ground:
+    if store == "sqlite":
+        return SqliteGround(folder)
+    from accord.testing.crash.postgresql import PostgresqlGround  # its driver is an extra
+
+    return PostgresqlGround()
+
+
+def _sum(results: list[LaneResult], points: tuple[str, ...]) -> Report:
     kills: Counter[str] = Counter()
     for one in results:
         kills.update(one.kills)
@@ -110,4 +125,5 @@ def _sum(results: list[LaneResult]) -> Report:
         violations=tuple(v for one in results for v in one.violations),
         network=dict(sum((Counter(one.network) for one in results), Counter())),
         seconds=max(one.seconds for one in results),
+        points=points,
     )

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from accord.journal.stores.sqlite_verify import verify
 from accord.observe.crash_points import POINTS, VARIABLE
 from accord.testing.crash.counts import Tally, tally
-from accord.testing.crash.downgrade import downgrade
+from accord.testing.crash.grounds import Ground
 from accord.testing.crash.lives import Life, Nursery
 from accord.testing.crash.project import PARTS_EACH, TARGETS, holds_left, recorded_in_ledger, write_project
 from accord.testing.crash.sender import Poster, Sender
@@ -76,9 +75,10 @@ class LaneResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lane:
-    def __init__(self, folder: Path, plan: Plan) -> None:
+    def __init__(self, folder: Path, plan: Plan, ground: Ground) -> None:
         self.folder = folder
         self.plan = plan
+        self.ground = ground
         self.kills: Counter[str] = Counter()
         self._chance = random.Random(plan.seed)
         self._address = ("127.0.0.1", _free_port())
@@ -93,8 +93,9 @@ class Lane:
 
     async def run(self) -> LaneResult:
         started = time.monotonic()
-        write_project(self.folder)
+        write_project(self.folder, self.ground.store)
         async with (
+            self.ground,
             Nursery() as self._nursery,
             self._recorder() as recorder_port,
             self._proxy(recorder_port) as port,
@@ -103,6 +104,7 @@ class Lane:
                 "ACCORD_ADDRESS": "{}:{}".format(*self._address),
                 "RECORDER": f"http://127.0.0.1:{port}",
                 "ACCORD_SECRET_API": TOKEN,
+                **self.ground.environment,
             }
             targets = Poster("127.0.0.1", recorder_port)
             await targets.ask("POST", "/faults", msgspec.json.encode({"drop": self.plan.drop, "busy": self.plan.busy}))
@@ -117,8 +119,9 @@ class Lane:
                 await asyncio.gather(*sending, return_exceptions=True)
             _, effects = await targets.ask("GET", "/effects")
             targets.close()
+            violations = await asyncio.to_thread(self.ground.violations)
         seen = {**msgspec.json.decode(effects), **recorded_in_ledger(self.folder)}
-        return self._result(senders, seen, time.monotonic() - started)
+        return self._result(senders, seen, violations, time.monotonic() - started)
 
     def _sender(self, number: int) -> Sender:
         plan = self.plan
@@ -162,16 +165,19 @@ class Lane:
 
     def _round(self, is_first: bool) -> list[str]:
         """Every point once and as many random kills, shuffled; migrations in the first round only: they copy the whole journal."""
-        points = [p for p in self.plan.points if is_first or not p.startswith("migrate.")]
-        found = [*points, *[RANDOM] * (0 if is_first else len(points))]
+        possible = [p for p in self.plan.points if p in self.ground.points]
+        points = [p for p in possible if is_first or not p.startswith("migrate.")]
+        found = [*points, *self.ground.blows, *[RANDOM] * (0 if is_first else len(points))]
         self._chance.shuffle(found)
         return found
 
     async def _one_life(self, point: str, passes_max: int) -> str:
         """Starts the engine, lets it be killed at the point, or kills it. Where it was killed."""
-        journal = self.folder / ".accord" / "journal.db"
-        if point.startswith("migrate.") and journal.exists():
-            await asyncio.to_thread(downgrade, journal)
+        if point in self.ground.blows:
+            await self._blow(point)
+            return point
+        if point.startswith("migrate."):
+            await self.ground.downgrade()
         await self._start("" if point == RANDOM else f"{point}:{self._chance.randint(1, passes_max)}")
         if point == RANDOM:
             await self._life.wait(self._chance.uniform(0.0, self._ready_s + RANDOM_WITHIN_S))
@@ -186,6 +192,19 @@ class Lane:
         if code != -signal.SIGKILL:
             raise RuntimeError(f"the engine ended with {code} at {point}:\n{self._log_tail()}")
         return point if is_by_itself else RANDOM
+
+    async def _blow(self, blow: str) -> None:
+        """The store is struck under an engine, which goes on with it for a while and is killed then."""
+        await self._start()
+        await self._wait_ready()
+        await self._life.wait(self._chance.uniform(0.0, RANDOM_WITHIN_S))
+        await self.ground.strike(blow)
+        await self._wait_ready()
+        await self._life.wait(self._chance.uniform(0.0, RARE_WITHIN_S / 2))
+        if self._life.code is not None:
+            raise RuntimeError(f"the engine ended with {self._life.code} at {blow}:\n{self._log_tail()}")
+        self._life.signal(signal.SIGKILL)
+        await self._life.wait()
 
     async def _start(self, crash: str = "") -> None:
         environment = {**self._environment, VARIABLE: crash}
@@ -232,7 +251,9 @@ class Lane:
         self._dead = sum(flow["dead"] for flow in flows)
         return sum(flow["ready"] + flow["waiting"] + flow["held"] for flow in flows)
 
-    def _result(self, senders: list[Sender], seen: dict[str, dict[str, list[int]]], seconds: float) -> LaneResult:
+    def _result(
+        self, senders: list[Sender], seen: dict[str, dict[str, list[int]]], violations: list[str], seconds: float
+    ) -> LaneResult:
         sent: dict[str, dict[str, list[int]]] = {}
         for sender in senders:
             for topic, by_key in sender.sent.items():
@@ -254,7 +275,7 @@ class Lane:
             dead=self._dead - sum(len(numbers) for numbers in sent.get("undone", {}).values()),
             holds_left=holds_left(self.folder),
             refusals=sum(sender.refusals for sender in senders),
-            violations=tuple(verify(self.folder / ".accord" / "journal.db")),
+            violations=tuple(violations),
             network=dict(self._network),
             seconds=seconds,
         )

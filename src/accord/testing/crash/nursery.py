@@ -6,6 +6,7 @@ a signal) once it has ended. The child is a process like any other: own journal,
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import importlib.metadata
@@ -32,6 +33,8 @@ class Order(msgspec.Struct):
 def main() -> None:
     for name in (PROGRAM, *_LOADED):
         importlib.import_module(name)
+    with contextlib.suppress(ImportError):  # its driver is an extra
+        importlib.import_module("accord.journal.stores.postgresql_member")
     for group in ("accord.connectors", "accord.steps"):
         for entry_point in importlib.metadata.entry_points(group=group):
             entry_point.load()

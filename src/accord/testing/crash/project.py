@@ -177,9 +177,10 @@ TARGETS = (
 )
 
 
-def write_project(folder: Path) -> None:
-    """The project's files and its database."""
-    for name, text in FILES.items():
+def write_project(folder: Path, store: str = "") -> None:
+    """The project's files and its database. ``store``: the setting of the journal's store, if it is not the default."""
+    files = {**FILES, "accord.yaml": FILES["accord.yaml"].replace("default: {", f"default: {{{store}")}
+    for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
