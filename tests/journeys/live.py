@@ -70,9 +70,11 @@ class Live:
         own = {"ACCORD_ADDRESS": f"127.0.0.1:{self.port}", "ACCORD_SECRET_API": TOKEN, "ACCORD_SECRET_HOOK": SECRET}
         self.environment = {**os.environ, **own, **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
+        self.timeout_s = 30.0  # of a request
 
     def __enter__(self) -> Live:
-        self.start()
+        if self.process is None:
+            self.start()
         return self
 
     def __exit__(
@@ -91,9 +93,13 @@ class Live:
         return (self.folder / "accord.log").read_text()
 
     def start(self) -> None:
+        self.launch()
+        self.wait(lambda: self.request("GET", "/readyz")[0] == 200, "ready")
+
+    def launch(self) -> None:
+        """Without waiting until it is ready."""
         with (self.folder / "accord.log").open("ab") as log:
             self.process = subprocess.Popen([*_accord("up"), "-p", str(self.folder)], env=self.environment, stderr=log)
-        self.wait(lambda: self.request("GET", "/readyz")[0] == 200, "ready")
 
     def kill(self) -> None:
         """SIGKILL: gone at once."""
@@ -168,11 +174,11 @@ class Live:
         """Status 0 when nobody answers."""
         request = urllib.request.Request(self.address + path, body, dict(headers or {}), method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
-        except (urllib.error.URLError, ConnectionError, http.client.HTTPException) as error:
+        except (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTTPException) as error:
             return 0, str(error).encode()
 
     def rows(self, database: str, sql: str) -> list[tuple[Any, ...]]:

@@ -353,7 +353,7 @@ class Engine:
             self._pressure,
             self.observer,
             self.clock,
-            is_ready=lambda: self._is_ready,
+            is_ready=lambda: self._is_ready and self.journal.is_available,
             is_taking=lambda: self._is_taking,
             control=ControlApi(self.control, self.token).handle,
         )

@@ -27,6 +27,7 @@ Waiter: TypeAlias = "asyncio.Future[Any] | Told"
 
 COMMIT_SIZE_MAX = 256  # messages and other operations; about 5 ms of work, which the loop's other tasks wait for
 PENDING_MAX = 20_000  # operations; a queue this long means the disk does not take what comes in
+CLOSE_WAIT_S = 10.0  # for a server that is away to tell what became of the last commit
 LOST_EVERY_S = 0.5  # between two looks at whether the journal is another's
 WAIT_US = 2_000  # microseconds; worth it for disks whose sync takes longer than that
 _SMOOTHING = 0.1
@@ -135,6 +136,11 @@ class Journal:
             self._room.append(future)
             await future
 
+    @property
+    def is_available(self) -> bool:
+        """False while it is known that nothing can be committed because of the store's server."""
+        return self._server is None or self._server.unavailable() is None
+
     async def wait_lost(self) -> JournalError:
         """Returns when another engine has taken the journal over (``journal.fenced``): nothing can be committed any more."""
         while self._server is None or (error := self._server.unavailable()) is None or error.code != "journal.fenced":  # noqa: ASYNC110
@@ -148,7 +154,10 @@ class Journal:
         self._is_open = False
         if self._server is not None:
             if self._committing is not None:
-                await asyncio.wait([self._committing])
+                _, late = await asyncio.wait([self._committing], timeout=CLOSE_WAIT_S)
+                for task in late:
+                    task.cancel()
+                    await asyncio.wait([task])
             await self._commit_pending(self._server)
             self._wake_waiting()
             await self._server.close()
@@ -298,6 +307,9 @@ class Journal:
                 if error.code not in OWN_FAULTS or len(group) == 1:
                     self._fail(group, error)
                     return
+            except asyncio.CancelledError:
+                self._fail(group, _unknown())
+                raise
             except Exception as error:  # noqa: BLE001 (a defect of the store must not leave its callers waiting for ever)
                 self._fail(group, _defect(error))
                 return
@@ -311,6 +323,14 @@ class Journal:
         self.failures += 1
         errors = [type(error)(error.what, mend=error.mend, place=error.place, code=error.code) for _ in group]
         self._hand_out([waiter for _, waiter in group], errors)
+
+
+def _unknown() -> JournalError:
+    return JournalError(
+        "The journal closed before its server told what became of a commit.",
+        mend="It is found out at the next start; a sender repeats the message.",
+        code="journal.closed",
+    )
 
 
 def _defect(error: Exception) -> JournalError:
