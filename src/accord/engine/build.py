@@ -15,8 +15,8 @@ from accord.journal.store import AsyncStore, Store
 from accord.journal.stores.memory import MemoryStore
 from accord.journal.stores.sqlite import SqliteStore
 from accord.journal.stores.sqlite_replica import SqliteReplica
-from accord.observe import Observer
-from accord.observe.events import JournalLost, JournalStandsBy, JournalTaken
+from accord.observe import Event, Observer
+from accord.observe.events import JournalAway, JournalBack, JournalLost, JournalStandsBy, JournalTaken
 from accord.project import Project
 from accord.settings.project_file import EnvironmentSpec, MembersSpec, StoreSpec
 
@@ -114,13 +114,15 @@ def _jetstream_of(project: Project, spec: EnvironmentSpec, observer: Observer, *
     settings = log_settings_of(spec.store)
     from accord.journal.stores.jetstream import JetStreamStore
 
-    def tell(state: str, owner: str) -> None:
-        if state == "standby":
-            observer.emit(JournalStandsBy(owner=owner))
-        elif state == "active":
-            observer.emit(JournalTaken())
-        else:
-            observer.emit(JournalLost(owner=owner))
+    def tell(state: str, what: str) -> None:
+        events: dict[str, Event] = {
+            "standby": JournalStandsBy(owner=what),
+            "active": JournalTaken(),
+            "fenced": JournalLost(owner=what),
+            "away": JournalAway(reason=what),
+            "back": JournalBack(),
+        }
+        observer.emit(events[state])
 
     path = project.folder / spec.store.path
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

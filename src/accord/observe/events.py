@@ -274,6 +274,18 @@ class JournalLost(Event, frozen=True):
     owner: str
 
 
+class JournalAway(Event, frozen=True):
+    """The journal's servers cannot be written to: nothing is accepted until they can."""
+
+    name = "journal.away"
+    level = Level.WARNING
+    reason: str
+
+
+class JournalBack(Event, frozen=True):
+    name = "journal.back"
+
+
 class SubscriptionFailed(Event, frozen=True):
     name = "subscription.failed"
     level = Level.WARNING

@@ -50,8 +50,8 @@ def utc_now() -> dt.datetime:
 
 class JetStreamStore:
     """An AsyncStore. ``now`` is the clock for settle times; ``name`` is what other engines show of this one. ``tell`` hears ``standby``,
-    ``active`` and ``fenced``, with the name of the engine that has the log. ``may_stand_by`` False: a log that another engine is seen to
-    write is refused (``journal.locked``)."""
+    ``active`` and ``fenced`` with the name of the engine that has the log, ``away`` with the reason, and ``back``. ``may_stand_by``
+    False: a log that another engine is seen to write is refused (``journal.locked``)."""
 
     is_async: ClassVar[Literal[True]] = True
 
@@ -218,6 +218,8 @@ class JetStreamStore:
             raise error
 
     def _in_trouble(self, why: object) -> None:
+        if self._why is None and self._is_open:
+            self._tell("away", str(why))
         self._why = why or "no answer"
 
     async def commit(self, operations: Sequence[Operation]) -> list[Any]:
@@ -280,7 +282,9 @@ class JetStreamStore:
                 if found is None:
                     continue
                 applied = found
-            self._why = None
+            if self._why is not None:
+                self._why = None
+                self._tell("back", self._name)
             self._last_s = asyncio.get_running_loop().time()
             self._keeper.grew(len(data))
             return applied

@@ -65,7 +65,7 @@ class Follower:
 
     async def _from_snapshot(self) -> None:
         """The entry that comes next has been trimmed."""
-        snapshots = Snapshots(self._log.context, self._log.stream, self._log.settings.replicas)
+        snapshots = Snapshots(lambda: self._log.context, self._log.stream, self._log.settings.replicas)
         position = self._state.position
         fitting = [s for s in await snapshots.found() if s.position.seq > position.seq]
         partial = self._replica.folder / f"{self._log.stream}.snapshot.partial"

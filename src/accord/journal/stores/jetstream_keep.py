@@ -31,7 +31,7 @@ class Keeper:
         self._state = state
         self._replica = replica
         self._settings = settings
-        self._snapshots = Snapshots(log.context, log.stream, log.settings.replicas)
+        self._snapshots = Snapshots(lambda: log.context, log.stream, log.settings.replicas)
         self._grown_bytes = 0
         self._grown_entries = 0
         self._is_due = asyncio.Event()

@@ -27,6 +27,8 @@ PING_EVERY_S = 1  # so that a connection that is half dead is found within
 PINGS_MAX = 2  # unanswered ones
 ANSWER_WAIT_S = 2.0  # for an answer of JetStream; electing a new leader takes about as long
 RETRY_EVERY_S = 0.1
+RENEW_AFTER_S = 10.0  # without an acknowledgement: a new connection, to whichever server answers first
+CLOSE_WAIT_S = 2.0
 WINDOW = 64  # messages asked for at once
 HEADERS_SIZE_BYTES_MAX = 1024  # of a message's bytes, for its headers
 DUPLICATE_WINDOW_S = 120.0  # the server's default; entries do not rely on it
@@ -72,26 +74,31 @@ class LogStream:
         self._nats = Client()
         self._js: JetStreamContext = self._nats.jetstream(timeout=ANSWER_WAIT_S)
         self._connected = asyncio.Event()
+        self._connected_once = False
+        self._is_closed = False
 
     async def connect(self) -> None:
         """Raises JournalError ``journal.unavailable`` after ``start_wait_s``, ``journal.path`` for addresses that are none."""
+        client = Client()
         last: list[object] = ["no server answers"]
 
         async def on_error(error: Exception) -> None:
             last[0] = error
-            if not self._nats.is_connected:
+            if client is self._nats and not client.is_connected:
                 self._trouble(error)
 
         async def on_lost() -> None:
-            self._connected.clear()
-            self._trouble(last[0] if self._nats.is_closed else "the connection was lost")
+            if client is self._nats:
+                self._connected.clear()
+                self._trouble("the connection was lost")
 
         async def on_back() -> None:
-            self._connected.set()
+            if client is self._nats:
+                self._connected.set()
 
         try:
             async with asyncio.timeout(self.settings.start_wait_s):
-                await self._nats.connect(
+                await client.connect(
                     list(self.settings.servers),
                     name="accord",
                     error_cb=on_error,
@@ -106,20 +113,41 @@ class LogStream:
                     **_identity(self.settings),
                 )
         except _ERRORS as error:
-            await self.close()
+            await _close(client)
             raise unavailable(last[0] if isinstance(error, TimeoutError) else error) from error
         except ValueError as error:
-            await self.close()
+            await _close(client)
             raise JournalError(
                 "An address of the journal's servers cannot be read.",
                 mend="Write them like nats://host:4222.",
                 code="journal.path",
             ) from error
+        self._nats = client
+        self._js = client.jetstream(timeout=ANSWER_WAIT_S)
+        self._connected_once = True
         self._connected.set()
 
     async def close(self) -> None:
-        with contextlib.suppress(*_ERRORS):  # what it tells of a connection that ends is of no use to anybody
-            await self._nats.close()
+        self._is_closed = True
+        if self._connected_once:
+            await _close(self._nats)
+
+    async def _wait_connected(self) -> None:
+        """Returns after a while in any case. A client that does not come back by itself gives way to a new one."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RENEW_AFTER_S):
+                await self._connected.wait()
+        if not self._connected.is_set() and not self._is_closed:
+            await self._renew()
+
+    async def _renew(self) -> None:
+        old = self._nats
+        try:
+            await self.connect()
+        except JournalError as error:
+            self._trouble(error.what)
+        else:
+            await _close(old)
 
     @property
     def size_bytes_max(self) -> int:
@@ -127,12 +155,8 @@ class LogStream:
         return int(self._nats.max_payload) - HEADERS_SIZE_BYTES_MAX
 
     @property
-    def is_connected(self) -> bool:
-        return bool(self._nats.is_connected)
-
-    @property
     def context(self) -> JetStreamContext:
-        """For the snapshots beside the log."""
+        """For the snapshots beside the log. Ask each time: a connection may be renewed."""
         return self._js
 
     # the stream
@@ -218,13 +242,13 @@ class LogStream:
             api.Header.EXPECTED_STREAM: self.stream,
             api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE: str(last),
         }
-        while True:
-            if self._nats.is_closed:
-                raise unavailable("the connection is closed")
+        renewed_s = asyncio.get_running_loop().time()
+        while not self._is_closed:
             if not self._connected.is_set():
                 if not is_sent:
                     raise unavailable("the connection was lost")
-                await self._connected.wait()
+                await self._wait_connected()
+                continue
             try:
                 ack = await self._js.publish(self.subject, data, timeout=ANSWER_WAIT_S, headers=dict(headers))
             except js_errors.NoStreamResponseError as error:
@@ -241,7 +265,11 @@ class LogStream:
                 self._trouble(error)
             else:
                 return ack.seq
+            if (now_s := asyncio.get_running_loop().time()) - renewed_s > RENEW_AFTER_S:
+                renewed_s = now_s
+                await self._renew()  # another server may see what this one does not
             await asyncio.sleep(RETRY_EVERY_S)
+        raise unavailable("the connection is closed")
 
     async def read(self, first: int, limit: int = WINDOW) -> list[Raw]:
         """Messages ``first``, ``first`` + 1, … up to the first that is not there. Each was committed by the cluster; a server that lags
@@ -264,6 +292,13 @@ class LogStream:
         if message.seq != seq or message.data is None:
             return None
         return Raw(seq, (message.headers or {}).get(api.Header.MSG_ID, ""), message.data)
+
+
+async def _close(client: Client) -> None:
+    """What a connection tells while it ends is of no use to anybody; one that is half dead may not end at all."""
+    with contextlib.suppress(*_ERRORS):
+        async with asyncio.timeout(CLOSE_WAIT_S):
+            await client.close()
 
 
 def _extent(info: api.StreamInfo) -> Extent:

@@ -36,24 +36,22 @@ class Snapshot(msgspec.Struct, frozen=True):
 class Snapshots:
     """Raises JournalError ``journal.unavailable`` when the object store cannot be used."""
 
-    def __init__(self, js: JetStreamContext, stream: str, replicas: int) -> None:
-        self._js = js
+    def __init__(self, context: Callable[[], JetStreamContext], stream: str, replicas: int) -> None:
+        self._context = context
         self._bucket = f"{stream}-snapshots"
         self._replicas = replicas
-        self._store: ObjectStore | None = None
 
     async def _objects(self) -> ObjectStore:
-        if self._store is None:
-            try:
-                self._store = await self._js.object_store(self._bucket)
-            except js_errors.BucketNotFoundError:
-                config = api.ObjectStoreConfig(
-                    description="Snapshots of an Accord project's journal.",
-                    storage=api.StorageType.FILE,
-                    replicas=self._replicas,
-                )
-                self._store = await self._js.create_object_store(self._bucket, config)
-        return self._store
+        js = self._context()
+        try:
+            return await js.object_store(self._bucket)
+        except js_errors.BucketNotFoundError:
+            config = api.ObjectStoreConfig(
+                description="Snapshots of an Accord project's journal.",
+                storage=api.StorageType.FILE,
+                replicas=self._replicas,
+            )
+            return await js.create_object_store(self._bucket, config)
 
     async def found(self) -> list[Snapshot]:
         """The newest first."""

@@ -23,7 +23,9 @@ async def _verify(settings: LogSettings, local: Position) -> list[str]:
     await log.connect()
     try:
         extent = await log.find()
-        snapshots = await Snapshots(log.context, log.stream, settings.replicas).found() if extent.first > 1 else []
+        snapshots = (
+            await Snapshots(lambda: log.context, log.stream, settings.replicas).found() if extent.first > 1 else []
+        )
         positions = [("the state on this machine", local)] if local.counted else []
         positions += [(f"snapshot {snapshot.slot}", snapshot.position) for snapshot in snapshots]
         return [found async for found in _violations(log, extent.first, extent.last, positions)]
