@@ -33,6 +33,7 @@ def command(folder: Path, environment: str, as_json: bool) -> None:
         styles=["red" if flow["dead"] else "" for flow in flows],
     )
     show_versions(status["versions_in_flight"])
+    show_members(status.get("members", []))
     if status["paused_messages"]:
         click.echo(
             f"{counted(status['paused_messages'], 'message')} paused one by one (`accord messages --state held`)"
@@ -48,6 +49,23 @@ def command(folder: Path, environment: str, as_json: bool) -> None:
         right=("requests", "waiting", "held"),
         styles=["" if s["is_well"] else "red" for s in systems],
     )
+
+
+def show_members(members: list[dict[str, Any]]) -> None:
+    """Engines that work on this journal together, when they do."""
+    if members:
+        show_table(
+            ("member", "address", "parts", "running", ""),
+            [(one["name"], one["address"], one["parts"], one["running"], _presence(one)) for one in members],
+            right=("parts", "running"),
+            styles=["" if one["answers"] else "red" for one in members],
+        )
+
+
+def _presence(member: dict[str, Any]) -> str:
+    if not member["answers"]:
+        return "does not answer"
+    return "leaves" if member["is_leaving"] else ""
 
 
 def show_versions(versions: list[dict[str, Any]]) -> None:

@@ -6,7 +6,9 @@ A page of records and the cursor behind it are accepted in one transaction, so a
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 import msgspec
@@ -94,7 +96,8 @@ class Reader:
         lane = self._live
         while (page := await self._next(pages, lane)) is not None:
             await self._wait_for_room()
-            count += await self._accept(page, lane)
+            count += await self._accept(page, lane, raw or b"")
+            raw = encode_json(page.position)
             lane = self._backfill  # more than a page is catching up: live messages go before it
         return count
 
@@ -118,10 +121,11 @@ class Reader:
         finally:
             gate.leave(outcome)  # without its time: a page is not like other requests
 
-    async def _accept(self, page: Page, lane: Lane) -> int:
+    async def _accept(self, page: Page, lane: Lane, before: bytes) -> int:
+        event_ids = self._event_ids(page, before)
         messages = [
             self._acceptor.message(flow, arrival, is_backfill=lane.is_backfill)
-            for arrival in self._arrivals(page)
+            for arrival in self._arrivals(page, event_ids)
             for flow in self._flows
         ]
         cursor = Cursor(self.name, encode_json(page.position))
@@ -130,12 +134,29 @@ class Reader:
             await self._port.connection.settled(self._entity, page.name, rejected=False)
         return len(stored.ids)
 
-    def _arrivals(self, page: Page) -> Iterator[Arrival]:
+    def _event_ids(self, page: Page, before: bytes) -> Sequence[str]:
+        """Where records of a page are accepted by several engines, no transaction holds them and the cursor together: a page that is
+        read again after a crash must be recognised. So records without an id of their own get one of the cursor ``before`` the
+        page and their content. A page that does not move the cursor is meant to be read again."""
+        if not self._journal.is_shared or encode_json(page.position) == before:
+            return page.event_ids
+        ids = []
+        copies: Counter[str] = Counter()
+        for index, record in enumerate(page.records):
+            own = _at(page.event_ids, index)
+            if not own:
+                digest = hashlib.blake2b(before + b"\n" + encode_json(record), digest_size=16).hexdigest()
+                copies[digest] += 1
+                own = f"{self.name}@{digest}:{copies[digest]}"
+            ids.append(own)
+        return ids
+
+    def _arrivals(self, page: Page, event_ids: Sequence[str]) -> Iterator[Arrival]:
         for index, record in enumerate(page.records):
             yield Arrival(
                 source=self._entity.name,
                 body=encode_json(record),
-                event_id=_at(page.event_ids, index),
+                event_id=_at(event_ids, index),
                 malformed=page.malformed.get(index, ""),
                 origin=_at(page.places, index),
             )

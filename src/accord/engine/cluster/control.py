@@ -137,8 +137,11 @@ def _merge(own: dict[str, Any], others: list[dict[str, Any]]) -> None:
         flow["running"] += sum(found["running"] for found in _named(flow["name"], others, "flows"))
     for system in own["systems"]:
         for found in _named(system["name"], others, "systems"):
-            system["held"] += found["held"]
+            for name in ("held", "in_flight", "waiting", "concurrency_limit"):
+                system[name] += found[name]
             system["wait_s"] = max(system["wait_s"], found["wait_s"])
+            if found["pause_s"] > system["pause_s"]:
+                system.update(pause_s=found["pause_s"], throttled_since=found["throttled_since"])
             if system["is_well"] and not found["is_well"]:
                 system.update(is_well=False, reason=found["reason"])
     own["paused_messages"] += sum(one["paused_messages"] for one in others)

@@ -149,6 +149,10 @@ class Members:
         with closing(sqlite3.connect(self.folder / "books.db", timeout=10)) as db:
             return db.execute("SELECT thread, number FROM log ORDER BY rowid").fetchall()
 
+    def items(self) -> list[str]:
+        """Threads of what was polled."""
+        return [thread for thread, _ in self.rows() if thread.startswith("item ")]
+
     async def settled(self, count: int, within_s: float = 20.0) -> list[tuple[str, int]]:
         """Until as many are written and nothing is open."""
         async with asyncio.timeout(within_s):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+from accord.engine.engine import Engine
 from unit.engine.cluster.members_room import Members, in_order, members
 
 
@@ -132,3 +136,72 @@ def test_dead_letters_are_replayed_by_the_owner_of_their_part(tmp_path: Path) ->
             assert (status, answer["code"]) == (409, "engine.command")
 
     asyncio.run(work())
+
+
+def test_polls_and_schedules_run_on_one_member_each(tmp_path: Path) -> None:
+    files = {
+        "systems/stock.yaml": """
+system: stock
+connector: sql
+settings: {url: "sqlite:///stock.db"}
+entities:
+  items:
+    key: id
+    cursor: version
+    fields: {id: integer, version: integer}
+""",
+        "flows/items.yaml": """
+flow: items
+on: {poll: stock.items, every: 100ms}
+key: id
+steps:
+  - write: books.log
+    mode: create
+    with: {id: message.id, thread: '"item " + text(id)', number: version}
+""",
+        "flows/ticks.yaml": """
+flow: ticks
+on: {schedule: {every: 300ms}}
+steps:
+  - write: books.log
+    mode: create
+    with: {id: message.id, thread: '"tick"', number: 1}
+""",
+    }
+
+    async def work() -> None:
+        with closing(sqlite3.connect(tmp_path / "stock.db")) as db:
+            db.execute("CREATE TABLE items (id INTEGER PRIMARY KEY, version INTEGER)")
+            db.executemany("INSERT INTO items VALUES (?, ?)", [(n, n) for n in range(1, 301)])
+            db.commit()
+        async with members(tmp_path, 2, files) as room:
+            first, second = room.engines
+            await until(lambda: len(room.items()) == 300)
+            readers = [engine for engine in room.engines if "read:items:stock.items" in running(engine)]
+            assert len(readers) == 1, "one member reads"
+            assert sum("schedule:ticks:0.3" in running(engine) for engine in room.engines) == 1
+            await readers[0].stop()
+            other = second if readers[0] is first else first
+            with closing(sqlite3.connect(tmp_path / "stock.db")) as db:
+                db.executemany("INSERT INTO items VALUES (?, ?)", [(n, n) for n in range(301, 401)])
+                db.commit()
+            await until(lambda: len(room.items()) == 400)
+            assert "read:items:stock.items" in running(other)
+            ticks = len(room.rows()) - 400
+            await until(lambda: len(room.rows()) - 400 > ticks)
+            assert len(set(room.items())) == 400, "a record came twice"
+            starts = [row.message.body for row in room.hub.store.messages(flow="ticks", limit=1000)]
+            assert len(starts) == len(set(starts)), "a time was started twice"
+
+    asyncio.run(work())
+
+
+def running(engine: Engine) -> list[str]:
+    assert engine._cluster is not None
+    return engine._cluster.runners.names
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0.02)
