@@ -17,9 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.servers import PostgresServer, free_port, postgres, wait_until
 
 from journeys.live import DESK, Live
-from servers import PostgresServer, free_port, wait_until
+
+__all__ = ["postgres"]  # the fixture
 
 pytestmark = pytest.mark.server
 

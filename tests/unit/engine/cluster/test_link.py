@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from accord.engine.accept import Stored
 from accord.engine.cluster.frames import Ask, Computed, Frames, Hand, Handed, Look, Told
@@ -49,7 +51,8 @@ class House:
 
 
 @pytest.mark.parametrize("is_unix", [True, False])
-def test_what_is_handed_over_arrives_whole_and_in_order(tmp_path: Path, is_unix: bool) -> None:
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_what_is_handed_over_arrives_whole_and_in_order(tmp_path: Path, is_unix: bool, loop: Any) -> None:
     async def work() -> None:
         house = House()
         address = await house.door.open(f"unix:{tmp_path}/d" if is_unix else "127.0.0.1:0")
@@ -74,7 +77,8 @@ def test_what_is_handed_over_arrives_whole_and_in_order(tmp_path: Path, is_unix:
         link.close()
         await house.door.close()
 
-    asyncio.run(work())
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(work())
 
 
 def test_who_waits_hears_that_the_connection_is_lost_and_may_connect_again() -> None:
