@@ -53,7 +53,7 @@ class Delivery:
         try:
             if isinstance(command, Write):
                 item = WriteItem(effect_id(message_id, command.path), command.record, in_doubt)
-                return await self._write(command, item, lane)
+                return single(await self._write(command, item, lane))
             if isinstance(command, Call):
                 call = CallItem(effect_id(message_id, command.path), command.arguments, in_doubt)
                 port = self._ports[command.system]
@@ -71,7 +71,7 @@ class Delivery:
         for group in self._groups.values():
             group.cancel()
 
-    async def _write(self, command: Write, item: WriteItem, lane: Lane) -> One:
+    def _write(self, command: Write, item: WriteItem, lane: Lane) -> Awaitable[Outcome]:
         port = self._ports[command.entity.partition(".")[0]]
         entity = port.entities[command.entity]
         items_max = port.items_max.get(command.entity, 1)
@@ -80,8 +80,8 @@ class Delivery:
             if group is None:
                 group = _Group(self, port, entity, command.mode, items_max)
                 self._groups[(command.entity, command.mode)] = group
-            return await group.add(item, lane)
-        return single(await self.through(port, lane, lambda: port.connection.write(entity, command.mode, (item,))))
+            return group.add(item, lane)
+        return self.through(port, lane, lambda: port.connection.write(entity, command.mode, (item,)))
 
     async def through(
         self, port: Port, lane: Lane, send: Callable[[], Awaitable[Outcome]], *, is_typical: bool = True

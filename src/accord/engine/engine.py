@@ -12,13 +12,12 @@ import secrets
 import socket
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import msgspec
 
 from accord.engine.accept import Acceptor
 from accord.engine.admission import Bounds, SystemBounds, sources_of
-from accord.engine.answer import Answer
 from accord.engine.clock import Clock, SystemClock
 from accord.engine.cluster.cluster import Cluster, MemberSettings
 from accord.engine.control import Control, ControlApi
@@ -51,7 +50,6 @@ from accord.project import Project
 from accord.project.snapshot import VersionGone
 from accord.record import Entity
 from accord.sdk.connector import Connection, Context
-from accord.sdk.http import InboundRequest
 from accord.settings.secret import Secret
 
 STATE_FILE = "engine.json"
@@ -78,14 +76,6 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     tells_state: bool = True
 
 
-class Site(Protocol):
-    """Pages beside the webhooks: ``handle`` answers ``/`` and everything under ``/monitor/``, ``run`` works until cancelled."""
-
-    async def handle(self, request: InboundRequest) -> Answer: ...
-
-    async def run(self) -> None: ...
-
-
 class Engine:
     """One process's engine. ``listener``: a socket bound to its address already.
 
@@ -102,7 +92,6 @@ class Engine:
         listener: socket.socket | None = None,
     ) -> None:
         self.project = project
-        self.site: Callable[[Engine], Site] | None = None  # set before the start
         self.settings = settings
         self.observer = observer or Observer()
         self.clock = clock or SystemClock()
@@ -345,9 +334,6 @@ class Engine:
         """Takes the address before any message runs, so that one that is taken stops the start at once."""
         if not self.settings.with_web:
             return ""
-        site = self.site(self) if self.site is not None else None
-        if site is not None:
-            self._spawn(site.run)
         intake = Intake(
             self._connections,
             sources_of(
@@ -370,7 +356,6 @@ class Engine:
             is_ready=lambda: self._is_ready and self.journal.is_available,
             is_taking=lambda: self._is_taking,
             control=ControlApi(self.control, self.token).handle,
-            pages=site.handle if site is not None else None,
         )
         self._web = WebServer(
             intake.handle,
@@ -414,14 +399,18 @@ class Engine:
                 wanted |= set(flow_topics) or from_entity.get(entity, set())
         return wanted
 
-    async def _attempt(self, lease: Lease) -> Settle:
+    def _attempt(self, lease: Lease) -> Coroutine[Any, Any, Settle]:
         flow = self.flows[lease.message.flow]
         if lease.results or lease.is_recovered:
-            found = await self.versions.flow_of(lease, flow)
-            if isinstance(found, VersionGone):
-                return held_for_version(lease, found)
-            if found is not flow:
-                return await self._attempt_on(lease, found)
+            return self._attempt_begun(lease, flow)
+        return self._attempt_with(lease, flow)
+
+    async def _attempt_begun(self, lease: Lease, flow: Flow) -> Settle:
+        found = await self.versions.flow_of(lease, flow)
+        if isinstance(found, VersionGone):
+            return held_for_version(lease, found)
+        if found is not flow:
+            return await self._attempt_on(lease, found)
         return await self._attempt_with(lease, flow)
 
     async def _attempt_on(self, lease: Lease, earlier: Flow) -> Settle:

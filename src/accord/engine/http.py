@@ -4,8 +4,9 @@ errors are translated here and nowhere else."""
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from datetime import timedelta
+from typing import Any
 
 from pyreqwest import exceptions as foreign
 from pyreqwest.client import Client, ClientBuilder
@@ -43,9 +44,12 @@ class PooledHttpClient:
             .build()
         )
 
-    async def send(self, request: HttpRequest) -> HttpResponse:
+    def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpResponse]:
         if self._plain is not None and can_send(request):
-            return await self._plain.send(request, self._timeout_s if request.timeout_s is None else request.timeout_s)
+            return self._plain.send(request, self._timeout_s if request.timeout_s is None else request.timeout_s)
+        return self._send_by_library(request)
+
+    async def _send_by_library(self, request: HttpRequest) -> HttpResponse:
         try:
             builder = self._client.request(request.method, request.url)
             if request.headers:

@@ -16,7 +16,10 @@ def malformed_mark(body: bytes, reason: str) -> str:
 
 def malformed_reason(message: Message) -> str:
     """Why the source could not read this record; '' when it could, or when the body was mended since."""
-    digest, _, reason = message.headers.get(MALFORMED_HEADER, "").partition(" ")
+    mark = message.headers.get(MALFORMED_HEADER)
+    if mark is None:
+        return ""
+    digest, _, reason = mark.partition(" ")
     return reason if digest and digest == _digest(message.body) else ""
 
 

@@ -19,7 +19,7 @@ from accord.engine.dispatch import FlowQueue
 
 ROUND_S = 0.005  # how often it looks, while there is something to look at
 LATE_S = 0.002  # a loop that is late by this much has no time left over
-FRESH_MAX = 128  # messages in memory: twice the requests a system has under way, so deliveries never run short
+FRESH_MAX = 64  # messages in memory: the requests a system has under way by default; more would only wait at its gate
 HELD_S_MAX = 0.1  # a tenth of what the most impatient senders wait
 QUIET_ROUNDS = 20
 NOBODY: AbstractSet[str] = frozenset()

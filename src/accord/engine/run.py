@@ -145,7 +145,10 @@ class Attempt:
             except StopIteration as stop:
                 finished: Finished = stop.value
                 return finished
-            answer = await self._answer(command)
+            if type(command) is Write and not self._stops:
+                answer = await self._effect(command)  # what nearly every command is
+            else:
+                answer = await self._answer(command)
 
     async def _answer(self, command: Command) -> Answer:
         if self._stops:
@@ -182,13 +185,7 @@ class Attempt:
             return decode_result(stored)
         if self._unsaved:
             await self._save()
-        return await self._fresh_effect(command)
-
-    async def _fresh_effect(self, command: Write | Call) -> Done | Reject:
-        answer = await self._deliver(command)
-        if isinstance(command, Call) and command.is_read_only:
-            return answer
-        return self._keep(command, answer)
+        return self._keep(command, await self._deliver(command))
 
     async def _all(self, group: All) -> list[Any]:
         """Runs the commands with bounded concurrency; what succeeded is kept even when another one stops the message."""
@@ -228,7 +225,7 @@ class Attempt:
         stored = self._results.get(command.path)
         if stored is not None:
             return decode_result(stored)
-        answer = await self._fresh_effect(command)
+        answer = self._keep(command, await self._deliver(command))
         if len(self._unsaved) >= ANSWERS_UNSAVED_MAX:
             await self._save()
         return answer
@@ -275,6 +272,8 @@ class Attempt:
     def _keep(self, command: Write | Call, answer: Done | Reject) -> Done | Reject:
         """Remembers a result, to be journaled with the next save. Returns it as it will be read back: the flow sees the same
         answer on this attempt as on every later one."""
+        if isinstance(command, Call) and command.is_read_only:
+            return answer
         value = encode_json(answer)
         kept = decode_result(value)
         self._results[command.path] = value

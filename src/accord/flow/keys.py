@@ -23,9 +23,9 @@ def key_text(record: Any, key: tuple[str, ...]) -> str:
     if not isinstance(record, dict) or not key:
         return ""
     values = [record.get(name) for name in key]
-    if any(value is None for value in values):
+    if None in values:
         return ""
-    return SEPARATOR.join(value if isinstance(value, str) else str(value) for value in values)
+    return SEPARATOR.join([value if isinstance(value, str) else str(value) for value in values])
 
 
 _PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z")

@@ -2,8 +2,9 @@
 
 The commit runs inline, on the loop's own thread: a sync takes 0.15 to 5 ms, while handing it to a thread costs up to the
 interpreter's 5 ms switch interval. Syncing is what a group shares, so it pays to wait for more operations while they keep
-coming, for as long as a commit takes. The rule: go on waiting, turn by turn, while the last turn brought something new,
-at most as long as recent commits took, and never longer than ``wait_us``. A lone submitter never waits more than a turn.
+coming. The rule: go on waiting, turn by turn, while the last turn brought something new, at most four times as long as recent
+commits took, and never longer than ``wait_us``. The turns are not idle: they bring something new. A lone submitter never waits
+more than a turn.
 
 A server's store (``AsyncStore``) is awaited instead: one commit at a time, so that order and the meaning of reads stay plain. What
 is submitted meanwhile is the next group, which is as good a reason to wait as any.
@@ -29,7 +30,10 @@ COMMIT_SIZE_MAX = 256  # messages and other operations; about 5 ms of work, whic
 PENDING_MAX = 20_000  # operations; a queue this long means the disk does not take what comes in
 CLOSE_WAIT_S = 10.0  # for a server that is away to tell what became of the last commit
 LOST_EVERY_S = 0.5  # between two looks at whether the journal is another's
-WAIT_US = 2_000  # microseconds; worth it for disks whose sync takes longer than that
+WAIT_US = (
+    5_000  # microseconds; what a commit costs by itself is half a millisecond of processor, shared by its operations
+)
+COMMITS_WORTH_WAITING = 4  # so that committing takes at most a fifth of the time while operations keep coming
 _SMOOTHING = 0.1
 OWN_FAULTS = ("journal.operation", "journal.not-owner")  # of one operation, which took the others of its group with it
 
@@ -175,7 +179,7 @@ class Journal:
         assert self._loop is not None
         if found and found < self.commit_size_max and is_growing:
             waited = self._clock() - self._since
-            if waited < self.commit_s and waited < self.wait_s:
+            if waited < self.commit_s * COMMITS_WORTH_WAITING and waited < self.wait_s:
                 self._loop.call_soon(self._turn)
                 return
         if self._server is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,14 +118,13 @@ class HttpConnection(Connection):
             return Retry("the answer holds no record")
         return Done(record)
 
-    async def write(self, entity: Entity, mode: WriteMode, items: Sequence[WriteItem]) -> Outcome:
+    def write(self, entity: Entity, mode: WriteMode, items: Sequence[WriteItem]) -> Coroutine[Any, Any, Outcome]:
         plan = self._writes[entity.short_name, mode]
         find = self._finds.get(entity.short_name) if mode in (WriteMode.CREATE, WriteMode.UPSERT) else None
-        if len(items) == 1:
-            outcome: Outcome = await self._write(plan, find, items[0])
-            return outcome
-        outcomes = await asyncio.gather(*(self._write(plan, find, item) for item in items))
-        return Partial(tuple(outcomes))
+        return self._write(plan, find, items[0]) if len(items) == 1 else self._write_all(plan, find, items)
+
+    async def _write_all(self, plan: WritePlan, find: FindPlan | None, items: Sequence[WriteItem]) -> Outcome:
+        return Partial(tuple(await asyncio.gather(*(self._write(plan, find, item) for item in items))))
 
     async def _write(self, plan: WritePlan, find: FindPlan | None, item: WriteItem) -> Any:
         try:
