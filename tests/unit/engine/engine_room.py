@@ -87,6 +87,7 @@ class Room:
         *,
         items_max: int = 1,
         window: int = 512,
+        is_adaptive: bool = False,
         store: Store | AsyncStore | None = None,
     ) -> None:
         self.folder = folder
@@ -97,12 +98,13 @@ class Room:
         self.connection = ScriptedConnection(script)
         self.items_max = items_max
         self.window = window
+        self.is_adaptive = is_adaptive
         self.answers: dict[str, Any] = {}
 
     async def open(self, *flows: FunctionFlow) -> None:
         self.journal = Journal(self.store)
         await self.journal.start()
-        self.gate = Gate("target", RateLimit(adaptive=False), self.clock, self.observer)
+        self.gate = Gate("target", RateLimit(adaptive=self.is_adaptive), self.clock, self.observer)
         port = Port(
             name="target",
             connection=self.connection,
