@@ -16,18 +16,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from unit.engine.virtual import LoopClock, SimulatedSystem, run_virtual  # noqa: E402
-
-from accord.engine.clock import SystemClock  # noqa: E402
-from accord.engine.fair import lane_of  # noqa: E402
-from accord.engine.gate import Gate  # noqa: E402
-from accord.engine.http import PooledHttpClient  # noqa: E402
-from accord.engine.limiter import FixedLimit, GradientLimit, Limiter  # noqa: E402
-from accord.observe import Observer  # noqa: E402
-from accord.record import Done, Outcome, Retry  # noqa: E402
-from accord.sdk.connector import RateLimit  # noqa: E402
-from accord.sdk.http import HttpRequest, HttpResponse, InboundRequest  # noqa: E402
-from accord.testing.http_server import serve  # noqa: E402
+from accord.engine.clock import SystemClock
+from accord.engine.fair import lane_of
+from accord.engine.gate import Gate
+from accord.engine.http import PooledHttpClient
+from accord.engine.limiter import FixedLimit, GradientLimit, Limiter
+from accord.observe import Observer
+from accord.record import Done, Outcome, Retry
+from accord.sdk.connector import RateLimit
+from accord.sdk.http import HttpRequest, HttpResponse, InboundRequest
+from accord.testing.http_server import serve
+from unit.engine.virtual import LoopClock, SimulatedSystem, run_virtual
 
 LIMIT_MAX = 64
 CALLERS = 150

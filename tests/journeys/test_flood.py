@@ -71,7 +71,12 @@ class Sender:
         text = f"{system} {number}"
         body = json.dumps({"id": number, "text": text}).encode()
         signature = hmac.digest(SECRET.encode(), body, hashlib.sha256).hex()
-        headers = {"x-topic": "tickets", "x-signature": signature, "x-event-id": text, "content-type": "application/json"}
+        headers = {
+            "x-topic": "tickets",
+            "x-signature": signature,
+            "x-event-id": text,
+            "content-type": "application/json",
+        }
         request = HttpRequest(method="POST", url=f"{self._address}/hooks/{system}", headers=headers, body=body)
         response = await self.client.send(request)
         assert response.status == 200, response
@@ -115,8 +120,12 @@ def test_a_flood_does_not_starve_another_flow(tmp_path: Path) -> None:
                 await sender.client.close()
             finally:
                 await asyncio.to_thread(live.kill)
-        waits = {name: [target.at[t] - sender.at[t] for t in texts] for name, texts in (("quiet", quiet), ("calm", calm))}
-        flooded = [target.at[text] - at for text, at in sender.at.items() if text in target.at and text.startswith("busy")]
+        waits = {
+            name: [target.at[t] - sender.at[t] for t in texts] for name, texts in (("quiet", quiet), ("calm", calm))
+        }
+        flooded = [
+            target.at[text] - at for text, at in sender.at.items() if text in target.at and text.startswith("busy")
+        ]
         print({name: (_part(found, 0.5), _part(found, 0.99)) for name, found in waits.items()}, _part(flooded, 0.5))
         print(status["systems"])
         assert _part(waits["calm"], 0.99) < _part(flooded, 0.5) / 4, "the trickle went before the flood"

@@ -127,13 +127,16 @@ class Operator:
         )
         return done
 
-    def send(self, flow: str, records: Sequence[tuple[bytes, str]]) -> tuple[int, int]:
+    def send(self, flow: str, records: Sequence[tuple[bytes, str]], *, is_backfill: bool = False) -> tuple[int, int]:
         """Gives records (each with its event id, '' for none) to a flow, in order. How many were accepted, and known already."""
         if self.engine is None:
-            stored: list[dict[str, Any]] = asyncio.run(self._locally(lambda control: _send_all(control, flow, records)))
+            stored: list[dict[str, Any]] = asyncio.run(
+                self._locally(lambda control: _send_all(control, flow, records, is_backfill))
+            )
         else:
             path = f"send/{urllib.parse.quote(flow, safe='')}"
-            stored = [_ask(self.engine, "POST", path, {"event_id": event_id}, body) for body, event_id in records]
+            query = {"backfill": "1"} if is_backfill else {}
+            stored = [_ask(self.engine, "POST", path, {"event_id": id, **query}, body) for body, id in records]
         return sum(len(one["ids"]) for one in stored), sum(one["duplicates"] for one in stored)
 
     def _do(
@@ -160,8 +163,8 @@ class Operator:
             await engine.stop()
 
 
-async def _send_all(control: Any, flow: str, records: Sequence[tuple[bytes, str]]) -> list[Any]:
-    return [await control.send(flow, body, event_id) for body, event_id in records]
+async def _send_all(control: Any, flow: str, records: Sequence[tuple[bytes, str]], is_backfill: bool) -> list[Any]:
+    return [await control.send(flow, body, event_id, is_backfill=is_backfill) for body, event_id in records]
 
 
 def running_engine(state_folder: Path) -> dict[str, str] | None:

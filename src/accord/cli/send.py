@@ -18,7 +18,8 @@ from accord.errors import AccordError
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--lines", is_flag=True, help="The file holds one record per line (JSON Lines).")
 @click.option("--event-id", default="", help="Your id of this event: a second send of it is not accepted again.")
-def command(folder: Path, environment: str, flow: str, file: str, lines: bool, event_id: str) -> None:
+@click.option("--backfill", is_flag=True, help="Live messages go first where they wait for one system.")
+def command(folder: Path, environment: str, flow: str, file: str, lines: bool, event_id: str, backfill: bool) -> None:
     """Give a record (JSON, '-' for standard input) to FLOW by hand.
 
     It is accepted when this command says so: then it is on disk. What is wrong with the record itself makes it a dead letter.
@@ -29,7 +30,7 @@ def command(folder: Path, environment: str, flow: str, file: str, lines: bool, e
         _check_is_object(record, f"line {number} of {file}" if lines else file)
     operator = Operator(folder, environment)
     ids = [f"{event_id}:{number}" if event_id and lines else event_id for number in range(len(records))]
-    accepted, duplicates = operator.send(flow, list(zip(records, ids, strict=True)))
+    accepted, duplicates = operator.send(flow, list(zip(records, ids, strict=True)), is_backfill=backfill)
     note = "" if operator.engine else " (no engine is running: it runs at the next `accord up`)"
     click.echo(f"{accepted} accepted, {duplicates} already known{note}")
 

@@ -34,6 +34,7 @@ LIST_MAX = 1000
 STEERED_MAX = 500  # messages told in one request: well below a second of work
 OPEN_STATES = ("ready", "waiting", "held")
 SEQ_MAX = 2**53
+REPLAYED_MAX = 100_000  # messages whose replay is known to go after live ones; a replay beyond counts as live
 
 
 class ControlError(AccordError):
@@ -123,6 +124,7 @@ class Control:
         self._entities = entities
         self._observer = observer
         self._clock = clock
+        self.replayed: set[int] = set()  # on their way again, after live messages: nobody waits for them any more
 
     async def status(self) -> dict[str, Any]:
         counts = await self._journal.reads.counts()
@@ -266,6 +268,8 @@ class Control:
         queue = self._queues.get(message.flow)
         if queue is not None:
             queue.reopening()
+            if len(self.replayed) < REPLAYED_MAX:
+                self.replayed.add(seq)
         is_so = False
         try:
             is_so = await self._journal.submit(Replay(seq, body, from_start))
@@ -289,8 +293,8 @@ class Control:
         if not await self._journal.submit(Discard(seq, reason)):
             raise ControlError(f"Message {seq} is not a dead letter any more.")
 
-    async def send(self, flow: str, body: bytes, event_id: str = "") -> Stored:
-        """Gives one record to a flow by hand."""
+    async def send(self, flow: str, body: bytes, event_id: str = "", *, is_backfill: bool = False) -> Stored:
+        """Gives one record to a flow by hand. ``is_backfill``: live messages go before it where they wait for one system."""
         found = self._flows.get(flow)
         if found is None:
             raise ControlError(f"There is no flow '{flow}'.", mend=did_you_mean(flow, self._flows))
@@ -298,7 +302,7 @@ class Control:
         if not source:
             raise ControlError(f"Flow '{flow}' starts from no entity.", mend="Add a trigger {manual: system.entity}.")
         arrival = Arrival(source=source, body=body, event_id=event_id)
-        return await self._acceptor.store([self._acceptor.message(found, arrival)])
+        return await self._acceptor.store([self._acceptor.message(found, arrival, is_backfill=is_backfill)])
 
     def claim(self, message: Message) -> None:
         """Called in the same turn of the loop in which an operation on an open message is submitted. Raises what keeps this engine from
@@ -403,7 +407,9 @@ class ControlApi:
                 undo, force = query.get("undo") == "1", query.get("force") == "1"
                 return await control.steer(word, _whole(seq), reason=_reason(query), undo=undo, force=force)
             case "POST", ["send", flow]:
-                return await control.send(urllib.parse.unquote(flow), request.body, query.get("event_id", ""))
+                is_backfill = query.get("backfill") == "1"
+                event_id = query.get("event_id", "")
+                return await control.send(urllib.parse.unquote(flow), request.body, event_id, is_backfill=is_backfill)
         return None
 
 

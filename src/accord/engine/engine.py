@@ -421,10 +421,22 @@ class Engine:
             self.versions.ended(earlier)
 
     async def _attempt_with(self, lease: Lease, flow: Flow) -> Settle:
+        replayed = self.control.replayed
+        is_replayed = bool(replayed) and lease.seq in replayed
         attempt = Attempt(
-            lease, flow, self.journal, self._delivery, self.clock, self.observer, self._callers.answer, self._stops
+            lease,
+            flow,
+            self.journal,
+            self._delivery,
+            self.clock,
+            self.observer,
+            self._callers.answer,
+            self._stops,
+            is_backfill=is_replayed,
         )
         settle = await attempt.run()
+        if is_replayed and settle.state >= State.DONE:
+            replayed.discard(lease.seq)
         if flow.has_respond and settle.state >= State.DONE:
             self._callers.answer(
                 lease.message.id, Ended(settle.state.name.lower())

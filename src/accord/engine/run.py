@@ -40,6 +40,7 @@ from accord.engine.ends import (
     targets_of,
 )
 from accord.engine.fair import lane_of
+from accord.engine.gate import PAUSE_IN_MEMORY_S_MAX, Gate
 from accord.engine.malformed import malformed_reason
 from accord.errors import JournalError
 from accord.flow.commands import (
@@ -71,6 +72,7 @@ from accord.record.message import BACKFILL_HEADER
 from accord.sdk.http import encode_json
 
 T = TypeVar("T")
+RESERVE_LOOK_S = 60.0  # between looks whether a system has room for backfill again
 RECONNECT_WAIT_S = 0.2  # before the breaker opens; spends no attempt
 ANSWERS_UNSAVED_MAX = 200  # results of a large split are journaled in parts of this size
 NO_STOPS: Mapping[int, Stop] = {}
@@ -89,6 +91,8 @@ class Attempt:
         observer: Observer,
         respond: Callable[[str, Respond], None],
         stops: Mapping[int, Stop] = NO_STOPS,
+        *,
+        is_backfill: bool = False,
     ) -> None:
         self._lease = lease
         self._flow = flow
@@ -98,7 +102,7 @@ class Attempt:
         self._observer = observer
         self._respond = respond
         self._stops = stops
-        self._lane = lane_of(flow.name, flow.priority, BACKFILL_HEADER in lease.message.headers)
+        self._lane = lane_of(flow.name, flow.priority, is_backfill or BACKFILL_HEADER in lease.message.headers)
         self._generation, self._prefix = generation_of(lease.results)
         self._effects_of = lease.message.id + self._prefix
         self._results = {
@@ -236,6 +240,8 @@ class Attempt:
         if not self._delivery.gate(system).may_try():
             raise Parked(State.HELD, held_by=system, reason=self._delivery.gate(system).why_not)
         self._has_begun = self._has_begun or not isinstance(command, Fetch)
+        if self._lane.is_backfill:
+            self._leave_reserve(self._delivery.gate(system))
         in_doubt = command.path in self._in_doubt or self._lease.is_recovered
         outcome = await self._delivery.attempt(command, self._effects_of, self._lane, in_doubt)
         policy = command.policy or self._flow.policy
@@ -253,6 +259,13 @@ class Attempt:
                 raise Parked(State.HELD, held_by=system, reason=outcome.reason)
             raise Parked(State.WAITING, due=self._after(outcome.after_s or RECONNECT_WAIT_S), reason=outcome.reason)
         return self._try_later(command.path, outcome, policy)
+
+    def _leave_reserve(self, gate: Gate) -> None:
+        """What is left of a budget is for live messages: look again later. Raises Parked."""
+        wait_s = gate.budget_wait_s(self._lane)
+        if wait_s > PAUSE_IN_MEMORY_S_MAX:
+            reason = f"what {gate.system} still takes is kept for live messages"
+            raise Parked(State.WAITING, due=self._after(min(wait_s, RESERVE_LOOK_S)), reason=reason)
 
     def _try_later(self, path: str, outcome: Retry, policy: ErrorPolicy) -> Done | Reject:
         self._attempts += 1
