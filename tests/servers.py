@@ -308,6 +308,11 @@ def _folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+def need_nats() -> str:
+    """The server's program, or the test is skipped."""
+    return _need("nats-server", "nats-server", "usr/sbin/nats-server")
+
+
 def need_postgres() -> str:
     """Where its `initdb` is; skips the test when there is no PostgreSQL."""
     return _need("initdb", "postgresql", "usr/lib/postgresql/*/bin/initdb")
@@ -340,7 +345,7 @@ def running_mariadb() -> Iterator[MariaServer]:
 
 @contextlib.contextmanager
 def running_nats(size: int = 3) -> Iterator[NatsCluster]:
-    program = _need("nats-server", "nats-server", "usr/sbin/nats-server")
+    program = need_nats()
     ports = [free_port() for _ in range(size)]
     with _folder() as folder:
         servers = []

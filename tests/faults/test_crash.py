@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.servers import need_postgres
+from tests.servers import need_nats, need_postgres
 
 from accord.observe.crash_points import POINTS
 from accord.testing.crash import Plan, run_laboratory
+from accord.testing.crash.jetstream import ALL, LEADER, MACHINE, ONE
 from accord.testing.crash.laboratory import Report
 from accord.testing.crash.postgresql import KILLED, STOPPED
 from accord.testing.proxy import EVERY_TOXIC
@@ -46,6 +47,18 @@ def test_with_a_journal_in_postgresql_that_dies_as_well_the_counts_are_the_same(
     _held(report)
     assert report.points_missed == []
     assert report.kills[STOPPED] + report.kills[KILLED] >= 4
+    assert report.tallies["plain"].duplicated > 0
+
+
+@pytest.mark.server
+@pytest.mark.timeout(200)
+def test_with_a_journal_in_jetstream_whose_servers_and_machine_are_lost_the_counts_are_the_same(tmp_path: Path) -> None:
+    need_nats()
+    points = ("commit.begun", "commit.applied", "commit.after-sync", "settle.after-commit", "start.journal-open")
+    plan = Plan(kills=len(points) + 4, messages=600, points=points, seed=int(time.time()))
+    report = asyncio.run(run_laboratory(tmp_path, plan, store="jetstream"))
+    _held(report)
+    assert {ONE, LEADER, ALL, MACHINE} <= set(report.kills)
     assert report.tallies["plain"].duplicated > 0
 
 

@@ -16,7 +16,7 @@ from accord.journal.stores.memory import MemoryStore
 from accord.journal.stores.sqlite import SqliteStore
 from accord.journal.stores.sqlite_replica import SqliteReplica
 from accord.observe import Event, Observer
-from accord.observe.events import JournalAway, JournalBack, JournalLost, JournalStandsBy, JournalTaken
+from accord.observe.events import JournalAway, JournalBack, JournalLost, JournalStandsBy, JournalTaken, SnapshotFailed
 from accord.project import Project
 from accord.settings.project_file import EnvironmentSpec, MembersSpec, StoreSpec
 
@@ -121,6 +121,7 @@ def _jetstream_of(project: Project, spec: EnvironmentSpec, observer: Observer, *
             "fenced": JournalLost(owner=what),
             "away": JournalAway(reason=what),
             "back": JournalBack(),
+            "no-snapshot": SnapshotFailed(reason=what),
         }
         observer.emit(events[state])
 

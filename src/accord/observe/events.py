@@ -282,6 +282,14 @@ class JournalAway(Event, frozen=True):
     reason: str
 
 
+class SnapshotFailed(Event, frozen=True):
+    """No snapshot of the journal's state could be made: the log grows until one can. It is tried again."""
+
+    name = "journal.no-snapshot"
+    level = Level.WARNING
+    reason: str
+
+
 class JournalBack(Event, frozen=True):
     name = "journal.back"
 

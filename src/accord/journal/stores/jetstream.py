@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import functools
 import secrets
 import socket
 from collections.abc import Callable, Sequence
@@ -50,8 +51,8 @@ def utc_now() -> dt.datetime:
 
 class JetStreamStore:
     """An AsyncStore. ``now`` is the clock for settle times; ``name`` is what other engines show of this one. ``tell`` hears ``standby``,
-    ``active`` and ``fenced`` with the name of the engine that has the log, ``away`` with the reason, and ``back``. ``may_stand_by``
-    False: a log that another engine is seen to write is refused (``journal.locked``)."""
+    ``active`` and ``fenced`` with the name of the engine that has the log, ``away`` and ``no-snapshot`` with the reason, and ``back``.
+    ``may_stand_by`` False: a log that another engine is seen to write is refused (``journal.locked``)."""
 
     is_async: ClassVar[Literal[True]] = True
 
@@ -110,7 +111,8 @@ class JetStreamStore:
             self._state.close()
             raise
         self._reads = InlineReads(self._state.store)
-        self._keeper = Keeper(self._log, self._state, self._replica, self._keep)
+        tell = functools.partial(self._tell, "no-snapshot")
+        self._keeper = Keeper(self._log, self._state, self._replica, self._keep, tell)
         await self._keeper.begin()
         self._why = None
         self._is_open = True
@@ -200,9 +202,11 @@ class JetStreamStore:
             await asyncio.sleep(max(wait_s, 0.01))
             if self._why is None and loop.time() - self._last_s < self._beat_s:
                 continue
-            with contextlib.suppress(JournalError):  # told by `unavailable` from here on
+            try:
                 async with self._order:
                     await self._append(encode_entry(Beat(self._state.position.digest)))
+            except Exception as error:  # noqa: BLE001 (told by `unavailable`; the lease must not end with one failure)
+                self._in_trouble(error.what if isinstance(error, JournalError) else f"{type(error).__name__}: {error}")
 
     # commit
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 
@@ -26,7 +27,12 @@ class KeepSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Keeper:
-    def __init__(self, log: LogStream, state: LocalState, replica: Replica, settings: KeepSettings) -> None:
+    """``tell`` hears why a snapshot failed."""
+
+    def __init__(
+        self, log: LogStream, state: LocalState, replica: Replica, settings: KeepSettings, tell: Callable[[str], None]
+    ) -> None:
+        self._tell = tell
         self._log = log
         self._state = state
         self._replica = replica
@@ -36,7 +42,6 @@ class Keeper:
         self._grown_entries = 0
         self._is_due = asyncio.Event()
         self.made = 0
-        self.error: JournalError | None = None  # why the last one failed; it is tried again
 
     async def begin(self) -> None:
         """Raises JournalError ``journal.unavailable``."""
@@ -62,10 +67,10 @@ class Keeper:
             self._is_due.clear()
             try:
                 await self._make()
-                self.error = None
-            except JournalError as error:
-                self.error = error
+            except Exception as error:  # noqa: BLE001 (told, and tried again: without snapshots the log only grows)
+                self._tell(f"{type(error).__name__}: {error}" if not isinstance(error, JournalError) else str(error))
                 await asyncio.sleep(AGAIN_S)
+                self._is_due.set()
 
     async def _make(self) -> None:
         grown = (self._grown_bytes, self._grown_entries)

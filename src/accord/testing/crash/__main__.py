@@ -25,7 +25,9 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=2, help="engines at once")
     parser.add_argument("--minutes", type=float, default=60.0, help="begin to finish after so long, whatever is left")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--store", choices=("sqlite", "postgresql"), default="sqlite", help="where the journal is")
+    parser.add_argument(
+        "--store", choices=("sqlite", "postgresql", "jetstream"), default="sqlite", help="where the journal is"
+    )
     parser.add_argument("--proxy", action="store_true", help="a fault proxy before the targets")
     parser.add_argument("--keep", metavar="FILE", help="write the tables as Markdown")
     given = parser.parse_args()

@@ -11,13 +11,16 @@ from accord.observe.crash_points import POINTS
 
 
 class Ground(Protocol):
-    """Use as an async context manager. ``points`` an engine can pass on it; ``blows``: what else happens to it, by name. ``store``: the
-    project's setting; ``environment`` what that refers to."""
+    """Use as an async context manager. ``points`` an engine can pass on it; ``blows``: what else happens to it, by name, and ``losses``
+    those of them that happen while no engine runs. ``store``: the project's setting; ``environment`` what that refers to."""
 
     name: str
     points: tuple[str, ...]
     blows: tuple[str, ...]
-    store: str
+    losses: tuple[str, ...]
+
+    @property
+    def store(self) -> str: ...
 
     @property
     def environment(self) -> dict[str, str]: ...
@@ -41,6 +44,7 @@ class SqliteGround:
     name = "SQLite"
     points = tuple(POINTS)
     blows: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
     store = ""
 
     def __init__(self, folder: Path) -> None:

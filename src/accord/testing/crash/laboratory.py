@@ -106,6 +106,10 @@ async def run_laboratory(folder: Path, plan: Plan, lanes: int = 1, store: str = 
 def _ground(store: str, folder: Path) -> Ground:
     if store == "sqlite":
         return SqliteGround(folder)
+    if store == "jetstream":
+        from accord.testing.crash.jetstream import JetStreamGround  # its client is an extra
+
+        return JetStreamGround(folder)
     from accord.testing.crash.postgresql import PostgresqlGround  # its driver is an extra
 
     return PostgresqlGround()

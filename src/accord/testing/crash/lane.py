@@ -194,11 +194,15 @@ class Lane:
         return point if is_by_itself else RANDOM
 
     async def _blow(self, blow: str) -> None:
-        """The store is struck under an engine, which goes on with it for a while and is killed then."""
-        await self._start()
-        await self._wait_ready()
-        await self._life.wait(self._chance.uniform(0.0, RANDOM_WITHIN_S))
-        await self.ground.strike(blow)
+        """The store is struck under an engine, which goes on with it for a while and is killed then; or before it starts."""
+        if blow in self.ground.losses:
+            await self.ground.strike(blow)
+            await self._start()
+        else:
+            await self._start()
+            await self._wait_ready()
+            await self._life.wait(self._chance.uniform(0.0, RANDOM_WITHIN_S))
+            await self.ground.strike(blow)
         await self._wait_ready()
         await self._life.wait(self._chance.uniform(0.0, RARE_WITHIN_S / 2))
         if self._life.code is not None:

@@ -35,6 +35,8 @@ def main() -> None:
         importlib.import_module(name)
     with contextlib.suppress(ImportError):  # its driver is an extra
         importlib.import_module("accord.journal.stores.postgresql_member")
+    with contextlib.suppress(ImportError):
+        importlib.import_module("accord.journal.stores.jetstream")
     for group in ("accord.connectors", "accord.steps"):
         for entry_point in importlib.metadata.entry_points(group=group):
             entry_point.load()

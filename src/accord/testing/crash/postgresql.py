@@ -42,6 +42,7 @@ class PostgresqlGround:
     name = "PostgreSQL"
     points = tuple(point for point in POINTS if not point.startswith("checkpoint."))
     blows: tuple[str, ...] = (STOPPED, KILLED)
+    losses: tuple[str, ...] = ()
     store = f'store: {{kind: postgresql, url: "${{secret:journal}}", schema: {SCHEMA}}}, '
 
     def __init__(self) -> None:
