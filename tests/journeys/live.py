@@ -16,7 +16,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -48,7 +48,8 @@ entities:
 
 
 class Live:
-    """Use as a context manager: the engine is ready on entry and ended on exit. ``databases``: file name to its DDL."""
+    """Use as a context manager: the engine is ready on entry and ended on exit. ``databases``: file name to its DDL.
+    ``options``: of `accord up`."""
 
     def __init__(
         self,
@@ -57,8 +58,10 @@ class Live:
         *,
         databases: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         self.folder = folder
+        self.options = tuple(options)
         for name, text in {"accord.yaml": PROJECT, **files}.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +102,9 @@ class Live:
     def launch(self) -> None:
         """Without waiting until it is ready."""
         with (self.folder / "accord.log").open("ab") as log:
-            self.process = subprocess.Popen([*_accord("up"), "-p", str(self.folder)], env=self.environment, stderr=log)
+            self.process = subprocess.Popen(
+                [*_accord("up"), *self.options, "-p", str(self.folder)], env=self.environment, stderr=log
+            )
 
     def kill(self) -> None:
         """SIGKILL: gone at once."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from accord.engine.engine import Engine
 
 PORT_MAX = 65_535
+WORKERS_MAX = 64  # as many as a journal has parts
 COLLECT_AFTER = 20_000  # allocations; the default of 700 costs about a twentieth of the throughput
 
 
@@ -28,6 +32,15 @@ def _address(context: click.Context, parameter: click.Parameter, value: str) -> 
     return value
 
 
+def _workers(context: click.Context, parameter: click.Parameter, value: str) -> int:
+    """0 for ``auto``."""
+    if value == "auto":
+        return 0
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= WORKERS_MAX):
+        raise click.BadParameter(f"'{value}' is neither a number from 1 to {WORKERS_MAX} nor auto")
+    return int(value)
+
+
 @click.command("up")
 @project_options
 @click.option("--address", default="", callback=_address, help="host:port to listen on, instead of the declared one.")
@@ -35,31 +48,49 @@ def _address(context: click.Context, parameter: click.Parameter, value: str) -> 
     "--log", "log", type=click.Choice(["text", "json"]), default="text", show_default=True, help="The log's form."
 )
 @click.option("--verbose", is_flag=True, help="Log debug events too.")
-def command(folder: Path, environment: str, address: str, log: str, verbose: bool) -> None:
-    """Run the project in this process, until SIGTERM or Ctrl-C.
+@click.option(
+    "--workers",
+    default="1",
+    show_default=True,
+    callback=_workers,
+    metavar="N|auto",
+    help="Run in so many processes on one address and one journal in a file; auto: one for each core.",
+)
+def command(folder: Path, environment: str, address: str, log: str, verbose: bool, workers: int) -> None:
+    """Run the project, until SIGTERM or Ctrl-C.
 
     Then nothing new is taken, running messages settle and the journal closes. The log goes to standard error. Secrets and
     environment variables must be there. Where the journal can be taken over (store of kind jetstream) and another engine has it, this
     one stands by until that one ends.
     """
-    import uvloop
-
-    from accord.engine.build import engine_of
     from accord.observe import Level, Observer
     from accord.project import load_project
 
     observer = Observer(level=Level.DEBUG if verbose else Level.INFO, as_json=log == "json")
-    uvloop.run(
-        run(
-            engine_of(
-                load_project(folder, environment),
-                observer=observer,
-                address=address,
-                may_stand_by=True,
-                is_member=True,
-            )
-        )
-    )
+    project = load_project(folder, environment)
+    if workers != 1:
+        from accord.engine.workers.run import run_workers
+
+        with _telling_address(address or project.environment.spec.address):
+            sys.exit(run_workers(project, workers, observer, address))
+    import uvloop
+
+    from accord.engine.build import engine_of
+
+    uvloop.run(run(engine_of(project, observer=observer, address=address, may_stand_by=True, is_member=True)))
+
+
+@contextlib.contextmanager
+def _telling_address(where: str) -> Iterator[None]:
+    """An address that cannot be had is the operator's to mend."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+            raise
+        why = "is taken by another program" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+        mend = "Stop what listens there, or give another with --address (port 0 takes a free one)."
+        raise AccordError(f"The address {where} {why}.", mend=mend, code="cli.address") from error
 
 
 async def run(engine: Engine) -> None:
@@ -68,16 +99,9 @@ async def run(engine: Engine) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    try:
+    with _telling_address(f"{engine.settings.host}:{engine.settings.port}"):
         if not await _started(engine, stop):
             return
-    except OSError as error:
-        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
-            raise
-        where = f"{engine.settings.host}:{engine.settings.port}"
-        why = "is taken by another program" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
-        mend = "Stop what listens there, or give another with --address (port 0 takes a free one)."
-        raise AccordError(f"The address {where} {why}.", mend=mend, code="cli.address") from error
     _calm_collector()
     lost = asyncio.create_task(engine.journal.wait_lost())
     stopped = asyncio.create_task(stop.wait())

@@ -74,6 +74,10 @@ class SharedControl(AloneControl):
             body or b"",
         )
 
+    async def discard(self, seq: int, reason: str) -> None:
+        path = f"/api/dead-letters/{seq}/discard"
+        await self._by_owner(seq, lambda: self.alone.discard(seq, reason), path, {"reason": reason})
+
     async def steer(self, word: str, seq: int, *, reason: str = "", undo: bool = False, force: bool = False) -> Steered:
         query: dict[str, str | int] = {"reason": reason, "undo": int(undo), "force": int(force)}
         found = await self._by_owner(
