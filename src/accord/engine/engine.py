@@ -77,7 +77,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Engine:
-    """One process's engine. ``listener``: a socket bound to its address already.
+    """One process's engine. ``listener``: a socket that listens at its address already, shared with others.
 
     ``start`` returns when it is ready; ``stop`` when everything is on disk."""
 

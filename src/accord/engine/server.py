@@ -12,6 +12,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 
+from accord.engine.accepting import OneByOne
 from accord.engine.answer import Answer, Reply, busy, problem
 from accord.engine.web_connection import BODILESS, WebConnection
 from accord.sdk.http import InboundRequest
@@ -50,7 +51,7 @@ class WebServer:
     """``bind`` first (so that a taken port is known at once), then ``start``; ``stop`` lets running requests end, for at most
     ``drain_s``: a client that dawdles must not keep the engine from stopping.
 
-    ``listener``: a socket that is bound already, which others may share.
+    ``listener``: a socket that listens already and is shared with other processes.
     ``handle`` takes a whole request and a function to call once with its answer; what it raises goes to ``defect``.
     """
 
@@ -75,7 +76,8 @@ class WebServer:
         self._port = port
         self._drain_s = drain_s
         self._socket = listener
-        self._server: asyncio.Server | None = None
+        self._is_shared = listener is not None
+        self._server: asyncio.Server | OneByOne | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._connections: set[WebConnection] = set()
         self._all_closed = asyncio.Event()
@@ -91,7 +93,10 @@ class WebServer:
         """Returns when connections are accepted."""
         assert self._socket is not None, "bind first"
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: WebConnection(self), sock=self._socket, backlog=BACKLOG)
+        if self._is_shared:
+            self._server = OneByOne(self._socket, lambda: WebConnection(self))
+        else:
+            self._server = await loop.create_server(lambda: WebConnection(self), sock=self._socket, backlog=BACKLOG)
         self._timer = loop.call_later(TICK_S, self._sweep)
 
     async def stop(self) -> None:
