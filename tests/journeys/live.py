@@ -76,7 +76,7 @@ class Live:
         self.timeout_s = 30.0  # of a request
 
     def __enter__(self) -> Live:
-        if self.process is None:
+        if self.process is None or self.process.poll() is not None:
             self.start()
         return self
 

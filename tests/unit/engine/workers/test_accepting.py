@@ -14,13 +14,14 @@ CONNECTIONS = 64
 
 
 class _Named(asyncio.Protocol):
-    """Says who took the connection."""
+    """Says who took the connection, and closes it."""
 
     def __init__(self, name: bytes) -> None:
         self._name = name
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.write(self._name)  # type: ignore[attr-defined]
+        transport.close()
 
 
 class Taker:
@@ -43,6 +44,7 @@ class Taker:
         self._is_taking.set()
         await self._end.wait()
         taking.close()
+        await asyncio.sleep(0.05)  # for connections under way to close
 
     def stop(self) -> None:
         if self._thread.is_alive():
