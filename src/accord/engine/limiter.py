@@ -1,7 +1,7 @@
 """How many requests a system takes at once without queueing them: found from what its answers tell (decision 0140).
 
 Per window of answers, the median of their latency is compared with what is good: twice the system's own latency without
-queueing (``base``: the least median seen), or 25 ms, whichever is more. While it is good and the limit was used, the limit grows:
+queueing (``base``: the least median seen), or 50 ms, whichever is more. While it is good and the limit was used, the limit grows:
 doubling at first, later by its square root. Above, it shrinks by good / median, at most by half. A refusal for overload (429, 503,
 time-out) shrinks it too, once for all requests that were under way together. Where the limit has been halved and the latency has
 not come down, the queue was not ours: the latency is the new base, and the limit grows again.
@@ -17,7 +17,7 @@ from typing import Protocol
 LIMIT_START = (
     2  # requests: shows what a system takes without a queue; doubling, the limit is 64 after ten times the latency
 )
-LATENCY_GOOD_S = 0.025  # below it nobody's queue is worth a thought, and the event loop's own delays count as much
+LATENCY_GOOD_S = 0.05  # below it nobody's queue is worth a thought, and a busy event loop's own delays count as much
 TOLERANCE = 2.0  # times the base; beyond it a request waits longer than it is worked on
 SHRINK_MOST = 0.5  # of the limit per window
 SHRINK_OVERLOAD = 0.6

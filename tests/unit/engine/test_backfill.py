@@ -59,3 +59,27 @@ def test_backfill_waits_on_disk_for_what_is_kept_for_live_messages(tmp_path: Pat
         await room.close()
 
     asyncio.run(run())
+
+
+def test_a_trickle_is_in_one_of_the_next_groups_of_a_flood(tmp_path: Path) -> None:
+    async def run() -> None:
+        room = Room(tmp_path, lambda item: Done(), items_max=10)
+        await room.open(FunctionFlow("f", one_write, FAST), FunctionFlow("g", one_write, FAST))
+        assert await _fill(room), "the system is busy"
+        await room.accept(*(message(n) for n in range(300)))
+        await room.accept(*(message(f"g{n}", flow="g") for n in range(3)))
+        async with asyncio.timeout(10):
+            while not any(len(group._waiting) == 293 for group in room.delivery._groups.values()):
+                await asyncio.sleep(0)  # ten of them are the group that waits at the gate
+        for _ in range(64):
+            room.gate.leave(Done())
+        await room.wait_open(0)
+        flows = [item.record["id"][1] == "g" for item in room.connection.written]
+        assert max(index for index, is_trickle in enumerate(flows) if is_trickle) < 30
+        await room.close()
+
+    asyncio.run(run())
+
+
+async def _fill(room: Room) -> bool:
+    return all(room.gate.enter_now() for _ in range(64))
