@@ -143,13 +143,15 @@ class Acceptor:
             then(error)
 
     def _tell_queues(self, accept: Accept, accepted: Accepted) -> None:
+        """A message of a flow that this engine does not have comes from a member with a newer project; it waits for such a one."""
         crash_point("accept.after-commit")
         for message, one in zip(accept.messages, accepted.messages, strict=True):
-            if not one.is_duplicate:
-                self._queues[message.flow].accepted(Lease(seq=one.seq, message=message))
+            if not one.is_duplicate and (queue := self._queues.get(message.flow)) is not None:
+                queue.accepted(Lease(seq=one.seq, message=message))
 
     def open_count(self, flow: str) -> int:
-        return self._queues[flow].open_count
+        queue = self._queues.get(flow)
+        return queue.open_count if queue is not None else 0
 
 
 def _stored(messages: Sequence[Message], accepted: Accepted) -> Stored:

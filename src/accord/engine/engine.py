@@ -445,16 +445,19 @@ class Engine:
 
     async def _run_member(self, cluster: Cluster) -> None:
         """Until the lease has ended: then everything is cut off at once, since others are at work on the same messages."""
-        try:
-            await cluster.run()
-        except JournalError as error:
-            self.failure = error
-            self._is_ready = self._is_taking = False
-            for queue in self._queues.values():
-                queue.cancel()
-            self._delivery.cancel()
-            self.observer.emit(MemberFenced(reason=str(error)))
-            self.failed.set()
+        while self.failure is None:
+            try:
+                await cluster.run()
+            except JournalError as error:
+                self.failure = error
+            except Exception as error:  # noqa: BLE001 (reported; without beats the lease would end)
+                self.observer.emit(PartFailed(part="membership", error=f"{type(error).__name__}: {error}"[:500]))
+        self._is_ready = self._is_taking = False
+        for queue in self._queues.values():
+            queue.cancel()
+        self._delivery.cancel()
+        self.observer.emit(MemberFenced(reason=str(self.failure)))
+        self.failed.set()
 
     def _spawn_one(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Work that one engine does for all of them."""

@@ -67,6 +67,10 @@ class Links:
         except LinkLost:
             self.on_silent()
 
+    def sweep(self, now_s: float) -> None:
+        for link in self._links.values():
+            link.sweep(now_s, HOLD_S)
+
     def keep(self, members: Mapping[int, Member]) -> None:
         """Closes links to those who are no members any more."""
         for id in [id for id in self._links if id not in members]:
@@ -124,6 +128,8 @@ class SharedAcceptor(Acceptor):
     def _hand_at_once(
         self, link: Link, part: int, messages: list[Message], then: Callable[[Stored | JournalError], None]
     ) -> None:
+        began_s = monotonic()
+
         def told(reply: Reply) -> None:
             if isinstance(reply, Handed):
                 then(reply.stored)
@@ -131,9 +137,10 @@ class SharedAcceptor(Acceptor):
                 then(JournalError(reply.what, mend=reply.mend, code=reply.code))
             else:
                 is_repeat = isinstance(reply, LinkLost)
-                self._spawn(self._tell_later(self._place(part, messages, is_repeat=is_repeat), then))
+                work = self._place(part, messages, is_repeat=is_repeat, began_s=began_s)
+                self._spawn(self._tell_later(work, then))
 
-        link.send(lambda number: Hand(number, messages), told)
+        link.send(lambda number: Hand(number, messages), told, is_urgent=True)
 
     async def _store_later(
         self,
@@ -192,10 +199,16 @@ class SharedAcceptor(Acceptor):
         return Stored(ids, len(messages) - len(ids))
 
     async def _place(
-        self, part: int, messages: list[Message], *, is_patient: bool = False, is_repeat: bool = False
+        self,
+        part: int,
+        messages: list[Message],
+        *,
+        is_patient: bool = False,
+        is_repeat: bool = False,
+        began_s: float | None = None,
     ) -> Stored:
-        """Messages of one part, wherever it is. ``is_repeat``: an earlier hand-over may have stored them."""
-        deadline = monotonic() + HOLD_S
+        """Messages of one part, wherever it is. ``is_repeat``: an earlier hand-over, begun at ``began_s``, may have stored them."""
+        deadline = (monotonic() if began_s is None else began_s) + HOLD_S
         while True:
             if part in self._table.accepting:
                 try:
@@ -243,7 +256,7 @@ class SharedAcceptor(Acceptor):
             link = await self._links.to(owner)
         except LinkLost:
             return Moved(0, 0)
-        reply = await link.ask(lambda number: Hand(number, messages, is_repeat, is_patient))
+        reply = await link.ask(lambda number: Hand(number, messages, is_repeat, is_patient), is_urgent=not is_patient)
         if isinstance(reply, Handed | Moved):
             return reply
         if isinstance(reply, Failed) and reply.code not in ELSEWHERE:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hmac
 import secrets
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -52,6 +53,8 @@ class Link:
         self._frames: Frames | None = None
         self._number = 0
         self._asked: dict[int, Then] = {}
+        self._urgent: dict[int, None] = {}  # of those asked, in their order
+        self._marks: deque[tuple[float, int]] = deque()  # when which number was the last
         self._nonce = secrets.token_bytes(NONCE_BYTES)
         self._welcome: asyncio.Future[None] | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -69,21 +72,34 @@ class Link:
             self._connecting.add_done_callback(self._connected)
         await asyncio.shield(self._connecting)
 
-    def send(self, make: Callable[[int], Hand | Ask], then: Then) -> None:
-        """``make`` gets the number. ``then`` is called once. Only while ``is_ready``."""
+    def send(self, make: Callable[[int], Hand | Ask], then: Then, *, is_urgent: bool = False) -> None:
+        """``make`` gets the number. ``then`` is called once. Only while ``is_ready``. ``is_urgent``: see ``sweep``."""
         assert self._frames is not None, "connect first"
         self._number += 1
         self._asked[self._number] = then
+        if is_urgent:
+            self._urgent[self._number] = None
         self._frames.send(make(self._number))
 
-    async def ask(self, make: Callable[[int], Hand | Ask]) -> Handed | Moved | Failed | Told:
+    async def ask(
+        self, make: Callable[[int], Hand | Ask], *, is_urgent: bool = False
+    ) -> Handed | Moved | Failed | Told:
         """Raises LinkLost."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self.send(make, lambda reply: None if future.done() else future.set_result(reply))
+        self.send(make, lambda reply: None if future.done() else future.set_result(reply), is_urgent=is_urgent)
         reply = await future
         if isinstance(reply, LinkLost):
             raise reply
         return reply
+
+    def sweep(self, now_s: float, longest_s: float) -> None:
+        """Ends a connection on which something urgent has waited for longer: whoever is at its other end is frozen, or gone without
+        a word. To be called every now and then."""
+        while self._marks and self._marks[0][0] <= now_s - longest_s:
+            _, number = self._marks.popleft()
+            if self._urgent and next(iter(self._urgent)) <= number:
+                self._abort()
+        self._marks.append((now_s, self._number))
 
     def look(self) -> None:
         if self.is_ready and self._frames is not None:
@@ -137,6 +153,7 @@ class Link:
         elif isinstance(answer, Welcome):
             self._welcomed(frames, answer)
         elif (then := self._asked.pop(answer.number, None)) is not None:
+            self._urgent.pop(answer.number, None)
             then(answer)
 
     def _welcomed(self, frames: Frames, answer: Welcome) -> None:
@@ -155,6 +172,7 @@ class Link:
         if frames is self._frames:
             self._frames = None
             asked, self._asked = self._asked, {}
+            self._urgent.clear()
             for then in asked.values():
                 then(lost)
 

@@ -23,7 +23,7 @@ from accord.engine.cluster.table import PartTable, Validity, now_s
 from accord.errors import JournalError
 from accord.journal.shared import BEAT_S, Census, SharedStore
 from accord.observe import Observer
-from accord.observe.events import MemberGone, MemberJoined, PartsGained, PartsGiven
+from accord.observe.events import MemberGone, MemberJoined, PartFailed, PartsGained, PartsGiven
 
 LOOK_S = 0.05  # between two censuses at the least, whoever asks for them
 REST_S = 10.0  # for what runs of a surplus part; what takes longer keeps its part here for now
@@ -143,13 +143,16 @@ class Membership:
             if id not in census.members:
                 self._observer.emit(MemberGone(member=member.name))
         self._links.keep(census.members)
+        self._links.sweep(began_s)
         return census
 
     async def _give_surplus(self, wanted: Mapping[int, int]) -> None:
         try:
             await self._give_away(wanted, self._clock.monotonic() + REST_S)
-        except JournalError as error:
-            if error.code == FENCED:
+        except Exception as error:  # noqa: BLE001 (a part must not rest for ever; a defect is reported)
+            if not isinstance(error, JournalError):
+                self._observer.emit(PartFailed(part="hand-over", error=f"{type(error).__name__}: {error}"[:500]))
+            elif error.code == FENCED:
                 self._failure = error
         kept = self._table.held.intersection(wanted)
         if kept and not self._is_departing:

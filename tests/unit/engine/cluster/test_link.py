@@ -105,6 +105,29 @@ def test_who_waits_hears_that_the_connection_is_lost_and_may_connect_again() -> 
     asyncio.run(work())
 
 
+def test_a_member_that_is_frozen_keeps_nobody_waiting_who_is_in_a_hurry() -> None:
+    async def work() -> None:
+        house = House(answers=False)
+        link = Link(await house.door.open("127.0.0.1:0"), b"s", ignore)
+        await link.connect()
+        patient = asyncio.ensure_future(link.ask(lambda number: Hand(number, [message(1)])))
+        await asyncio.sleep(0)
+        for now_s in (0.0, 1.0, 9.0):
+            link.sweep(now_s, 4.0)
+        assert link.is_ready, "who is patient may wait"
+        urgent = asyncio.ensure_future(link.ask(lambda number: Hand(number, [message(2)]), is_urgent=True))
+        await asyncio.sleep(0)
+        link.sweep(10.0, 4.0)
+        link.sweep(13.9, 4.0)
+        assert link.is_ready
+        link.sweep(14.0, 4.0)
+        found = await asyncio.gather(patient, urgent, return_exceptions=True)
+        assert [type(one) for one in found] == [LinkLost] * 2
+        await house.door.close()
+
+    asyncio.run(work())
+
+
 def test_only_who_knows_the_secret_is_heard() -> None:
     async def work() -> None:
         house = House(b"right")

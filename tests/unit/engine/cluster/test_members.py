@@ -138,6 +138,29 @@ def test_dead_letters_are_replayed_by_the_owner_of_their_part(tmp_path: Path) ->
     asyncio.run(work())
 
 
+def test_a_flow_that_only_newer_members_have_runs_there_once_its_parts_are_theirs(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with members(tmp_path, 1) as room:
+            newer = room.engines[0]
+            (tmp_path / "flows/tickets.yaml").unlink()
+            older = await room.add()
+            await room.balanced(newer, older)
+            assert set(await send_to(newer, room, range(40))) == {200}
+            await room.settled(1)
+            assert len(room.rows()) < 40, "the older member ran a flow it does not have"
+            await older.stop()
+            assert in_order(await room.settled(40))
+
+    asyncio.run(work())
+
+
+async def send_to(engine: Engine, room: Members, numbers: range) -> list[int]:
+    return [
+        (await room.hook(engine, {"id": f"e{number}", "number": number, "thread": f"t{number % 9}"}))[0]
+        for number in numbers
+    ]
+
+
 def test_polls_and_schedules_run_on_one_member_each(tmp_path: Path) -> None:
     files = {
         "systems/stock.yaml": """
