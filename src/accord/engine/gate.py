@@ -105,7 +105,9 @@ class Gate:
 
     def may_try(self) -> bool:
         """False: put the message on hold instead of trying."""
-        return not self.is_paused and self.breaker.can_probe() and self._hold_s() == 0.0
+        if not self._is_guarded and self.breaker.is_closed:
+            return True
+        return not self._is_paused and self.breaker.can_probe() and self._hold_s() == 0.0
 
     @property
     def why_not(self) -> str:

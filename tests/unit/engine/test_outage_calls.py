@@ -48,3 +48,24 @@ def test_three_seconds_of_outage_make_few_calls(failure: Outcome, calls_max: int
         await room.close()
 
     asyncio.run(run())
+
+
+def test_after_an_outage_the_flows_are_released_side_by_side(tmp_path: Path) -> None:
+    async def run() -> None:
+        is_back = False
+        room = Room(tmp_path, lambda item: Done() if is_back else Reconnect("gone"), is_adaptive=True)
+        await room.open(FunctionFlow("f", one_write, FAST), FunctionFlow("g", one_write, FAST))
+        for first in range(0, 2_000, 250):
+            await room.accept(*(message(n) for n in range(first, first + 250)))
+        await room.accept(*(message(f"g{n}", flow="g") for n in range(10)))
+        async with asyncio.timeout(20):
+            while (await room.journal.reads.held()).get("target", 0) < 500:
+                await asyncio.sleep(0.02)
+        is_back = True
+        await room.wait_open(0, deadline_s=60)
+        is_small = [item.record["id"].startswith("mg") for item in room.connection.written]
+        assert len(is_small) == 2_010
+        assert max(index for index, is_one in enumerate(is_small) if is_one) < 1_000, "ten do not wait for two thousand"
+        await room.close()
+
+    asyncio.run(run())
