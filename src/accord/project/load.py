@@ -28,7 +28,9 @@ from accord.sdk.connector import ConnectorKind
 from accord.settings.environment import choose_environment
 from accord.settings.lookup_files import read_lookup_files
 from accord.settings.node import Node
-from accord.settings.project_file import ProjectFile, read_project_file
+from accord.settings.project_file import ProjectFile, StoreSpec, read_project_file
+
+REPLICAS_SAFE = 3  # a majority of them is there without any one
 
 
 def load_project(
@@ -114,6 +116,7 @@ def assemble(
     flows = _flows(sources, file, parts, faults)
     _check_readers(flows, systems, faults)
     _warn_unused(sources, systems, mappings, specs, flows, faults)
+    _warn_few_replicas(chosen.spec.store, faults)
     warnings = tuple(fault for fault in faults.found if fault.severity != "error")
     if written is None or asked is None:
         return None
@@ -204,6 +207,14 @@ def _is_duplicate(what: str, name: str, node: Node, places: dict[str, Place], fa
     sentence = f"A {what} '{name}' is declared already in {places[name]}."
     faults.add("project.duplicate-name", node.place_of(what), sentence, "Give one of them another name.")
     return True
+
+
+def _warn_few_replicas(store: StoreSpec, faults: Faults) -> None:
+    if store.kind == "jetstream" and store.replicas < REPLICAS_SAFE:
+        servers = f"{store.replicas} server{'s' if store.replicas > 1 else ''}"
+        what = f"The journal's log is kept on {servers}: the loss of one stops or loses it."
+        mend = f"Run {REPLICAS_SAFE} NATS servers and set `replicas: {REPLICAS_SAFE}`."
+        faults.add("project.few-replicas", store.place, what, mend, severity="warning")
 
 
 def _warn_unused(

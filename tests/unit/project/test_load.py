@@ -153,6 +153,19 @@ def test_what_nothing_uses_is_warned_of(folder):
     }
 
 
+@pytest.mark.parametrize(
+    ("replicas", "warned"), [(1, ["project.few-replicas"]), (2, ["project.few-replicas"]), (3, [])]
+)
+def test_a_log_on_too_few_servers_is_warned_of(folder, replicas, warned):
+    file = folder / "accord.yaml"
+    store = f"{{kind: jetstream, servers: [nats://n1:4222], replicas: {replicas}}}"
+    written = file.read_text()
+    file.write_text(written.replace("environments:\n", f"environments:\n  large: {{store: {store}}}\n"))
+    assert file.read_text() != written
+    _, faults = check_project(folder, "large", variables=SECRETS)
+    assert [f.code for f in faults.found] == warned
+
+
 def test_a_folder_that_is_no_project_says_so(tmp_path):
     project, faults = check_project(tmp_path)
     assert project is None

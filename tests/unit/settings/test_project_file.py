@@ -216,3 +216,21 @@ def test_what_is_wrong_with_a_look_up_file(tmp_path: Path, declared: str, said: 
     (tmp_path / "latin.csv").write_bytes(b"code,name\nDE,\xe4\n")
     read, faults = tables(tmp_path, f"t: {declared}\n")
     assert read.get("t") is None and len(faults) == 1 and said in faults[0], faults
+
+
+@pytest.mark.parametrize(
+    ("store", "fault"),
+    [
+        ("{kind: jetstream, servers: [nats://n1:4222, tls://n2], credentials: '${secret:nats}'}", ""),
+        ("{kind: jetstream}", "needs its `servers`"),
+        ("{kind: sqlite, servers: [nats://n1:4222]}", "belong to a store of kind jetstream"),
+        ("{kind: jetstream, servers: [nats://me:hush@n1:4222]}", "servers"),
+        ("{kind: jetstream, servers: [nats://n1], credentials: hush}", "credentials"),
+        ("{kind: jetstream, servers: [nats://n1], stream: a.b}", "stream"),
+        ("{kind: jetstream, servers: [nats://n1], replicas: 0}", "replicas"),
+    ],
+)
+def test_a_log_in_jetstream_is_declared_without_passwords_in_addresses(store: str, fault: str) -> None:
+    _, faults = project(f"name: acme\nenvironments:\n  default: {{store: {store}}}\n")
+    found = " ".join(str(one) for one in faults.errors)
+    assert (fault in found) if fault else not found

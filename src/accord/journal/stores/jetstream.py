@@ -106,14 +106,14 @@ class JetStreamStore:
             self._follower = Follower(self._log, self._state, self._replica)
             await self._stand_by()
             self._state.reopen()
+            tell = functools.partial(self._tell, "no-snapshot")
+            self._keeper = Keeper(self._log, self._state, self._replica, self._keep, tell)
+            await self._keeper.begin()
         except BaseException:
             await self._log.close()
             self._state.close()
             raise
         self._reads = InlineReads(self._state.store)
-        tell = functools.partial(self._tell, "no-snapshot")
-        self._keeper = Keeper(self._log, self._state, self._replica, self._keep, tell)
-        await self._keeper.begin()
         self._why = None
         self._is_open = True
         self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._keeper.run())]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from accord.errors import JournalError, JournalFull
 from accord.journal.replica import Replica
-from accord.journal.stores.jetstream_entries import advance, decode_entry
+from accord.journal.stores.jetstream_entries import Entry, decode_entry, digest_after
 from accord.journal.stores.jetstream_faults import log_damaged, log_lost, other_log, unavailable
 from accord.journal.stores.jetstream_log import LogStream
 from accord.journal.stores.jetstream_snapshots import Snapshots
@@ -36,18 +36,25 @@ class Follower:
             extent = await self._log.extent()
         if extent.last < position.counted:
             raise log_lost(self._log.stream, position.counted, extent.last)
-        if position.counted < extent.first:
+        if position.seq + 1 < extent.first:
             return  # trimmed: a snapshot will take this state's place
-        raws = await self._log.read(position.counted, 1)
+        if position.counted < extent.first:
+            entry, _ = await self._entry(extent.first)  # the log is trimmed up to an entry that counts
+            is_same = entry.after == position.digest
+        else:
+            entry, data = await self._entry(position.counted)
+            is_same = digest_after(entry.after, data) == position.digest
+        if not is_same:
+            raise other_log(self._log.stream)
+
+    async def _entry(self, seq: int) -> tuple[Entry, bytes]:
+        raws = await self._log.read(seq, 1)
         if not raws:
-            raise unavailable(f"entry {position.counted} cannot be read")
+            raise unavailable(f"entry {seq} cannot be read")
         try:
-            entry = decode_entry(raws[0].data)
+            return decode_entry(raws[0].data), raws[0].data
         except ValueError as error:
             raise other_log(self._log.stream) from error
-        start = type(position)(position.log, 0, 0, entry.after)
-        if advance(start, position.counted, entry, raws[0].data)[0].digest != position.digest:
-            raise other_log(self._log.stream)
 
     async def follow(self) -> bool:
         """Applies all entries there are; whether one counted. Raises JournalFull, JournalError when this machine cannot take them."""
