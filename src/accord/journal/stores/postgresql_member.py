@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -102,7 +102,7 @@ class PostgresqlMember(PostgresqlStore):
         """As the contract says; parts that were given to this member are its own from here on. Raises JournalError
         ``journal.fenced``, ``journal.unavailable``."""
         async with self._step() as session:
-            found = self._unless_fenced(await membership.look(session.watcher, self._id, member_keys(self.schema)))
+            found = await self._done(session, membership.look(session.watcher, self._id, member_keys(self.schema)))
             seen, parts = found
             living = {one.member.id: one.member for one in seen if not await self._ended(session.watcher, one)}
             given = {part: row[1:] for part, row in parts.items() if row[0] == self._id and not self._holding.of(part)}
@@ -112,7 +112,7 @@ class PostgresqlMember(PostgresqlStore):
 
     async def take(self, parts: Sequence[int]) -> frozenset[int]:
         async with self._step() as session:
-            taken = self._unless_fenced(await membership.take(session.watcher, self._id, parts))
+            taken = await self._done(session, membership.take(session.watcher, self._id, parts))
             if taken:
                 await self._hold(taken)
         return frozenset(taken)
@@ -123,11 +123,11 @@ class PostgresqlMember(PostgresqlStore):
                 own = [part for part in parts if self._holding.of(part)]
                 self._holding = self._holding.without(own)
             if own:  # should this fail unnoticed, the next census finds them here and holds them again
-                self._unless_fenced(await membership.give(session.watcher, self._id, own, to))
+                await self._done(session, membership.give(session.watcher, self._id, own, to))
 
     async def leave(self) -> None:
         async with self._step() as session:
-            self._unless_fenced(await membership.leave(session.watcher, self._id))
+            await self._done(session, membership.leave(session.watcher, self._id))
 
     async def open_counts(self, parts: Sequence[int]) -> dict[str, int]:
         async with self._reading() as db:
@@ -145,8 +145,9 @@ class PostgresqlMember(PostgresqlStore):
         since_resumed_s = time.monotonic() - self._resumed_at
         if one.member.id == self._id or one.silent_s < silent_s or since_resumed_s < silent_s:
             return False
-        await end_holder(watcher, self.schema, one.member.id)
-        return await membership.end(watcher, one.member.id, silent_s)
+        with bounded(watcher, STEP_WAIT_S):
+            await end_holder(watcher, self.schema, one.member.id)
+            return await membership.end(watcher, one.member.id, silent_s)
 
     def _silence_allowed_s(self, one: Seen) -> float:
         assert self._member is not None
@@ -159,8 +160,7 @@ class PostgresqlMember(PostgresqlStore):
         async with self._stepping:
             session = self._connected()
             try:
-                with bounded(session.watcher, STEP_WAIT_S):
-                    yield session
+                yield session
             except (psycopg.Error, OSError) as error:
                 raise self._failed(session, error) from error
 
@@ -171,7 +171,10 @@ class PostgresqlMember(PostgresqlStore):
         assert self._session is not None
         return self._session
 
-    def _unless_fenced(self, found: _Found | None) -> _Found:
+    async def _done(self, session: Session, work: Awaitable[_Found | None]) -> _Found:
+        """What a step over the watcher has come to; None: this member has ended."""
+        with bounded(session.watcher, STEP_WAIT_S):
+            found = await work
         if found is None:
             self._is_fenced = True
             raise fenced()
