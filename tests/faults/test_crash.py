@@ -62,6 +62,18 @@ def test_with_a_journal_in_jetstream_whose_servers_and_machine_are_lost_the_coun
     assert report.tallies["plain"].duplicated > 0
 
 
+@pytest.mark.server
+@pytest.mark.timeout(200)
+def test_two_engines_on_one_journal_killed_in_turn_lose_and_repeat_nothing(tmp_path: Path) -> None:
+    need_postgres()
+    points = ("commit.before-sync", "commit.after-sync", "send.under-way", "settle.after-commit", "drain.begun")
+    plan = Plan(kills=9, messages=500, points=points, nodes=2, seed=int(time.time()))
+    report = asyncio.run(run_laboratory(tmp_path, plan, store="postgresql"))
+    _held(report)
+    assert sum(report.kills.get(point, 0) for point in points) >= len(points) - 1
+    assert report.kills[STOPPED] + report.kills[KILLED] >= 2
+
+
 @pytest.mark.timeout(200)
 def test_through_a_bad_network_the_counts_are_the_same(tmp_path: Path) -> None:
     points = ("send.under-way", "send.answered", "save.before-commit", "settle.before-commit")

@@ -28,13 +28,17 @@ def main() -> None:
     parser.add_argument(
         "--store", choices=("sqlite", "postgresql", "jetstream"), default="sqlite", help="where the journal is"
     )
+    parser.add_argument("--nodes", type=int, default=1, help="engines on one journal, killed in turn (postgresql)")
     parser.add_argument("--proxy", action="store_true", help="a fault proxy before the targets")
     parser.add_argument("--keep", metavar="FILE", help="write the tables as Markdown")
     given = parser.parse_args()
+    if given.nodes > 1 and given.store != "postgresql":
+        parser.error("several nodes need --store postgresql")
     plan = Plan(
         kills=given.kills,
         messages=given.messages,
         seed=given.seed,
+        nodes=given.nodes,
         toxics=EVERY_TOXIC if given.proxy else (),
         seconds_max=given.minutes * 60,
     )
@@ -51,17 +55,17 @@ def main() -> None:
     for fault in report.faults:
         sys.stdout.write(f"FAULT {fault}\n")
     if given.keep:
-        Path(given.keep).write_text(_page(report, text, given.store))
+        Path(given.keep).write_text(_page(report, text, given.store, given.nodes))
     sys.exit(1 if report.faults or missed else 0)
 
 
-def _page(report: Report, text: str, store: str) -> str:
+def _page(report: Report, text: str, store: str, nodes: int) -> str:
     command = f"make crash ARGS='{shlex.join(sys.argv[1:])}'"
     verdict = "\n".join(f"- FAULT {fault}" for fault in report.faults) or "Every guarantee held."
     today = dt.datetime.now(dt.UTC).date().isoformat()
     return (
         f"# Crash laboratory, {today}\n\n`{command}` on {platform.system()} {platform.machine()}, Python"
-        f" {platform.python_version()}, journal in {store}, one process per lane.\n\n{text}\n{verdict}\n\n{report.kills_table()}\n"
+        f" {platform.python_version()}, journal in {store}, engines per lane: {nodes}.\n\n{text}\n{verdict}\n\n{report.kills_table()}\n"
     )
 
 

@@ -15,16 +15,21 @@ from pathlib import Path
 
 import msgspec
 
-from accord.observe.crash_points import POINTS, VARIABLE
+from accord.observe.crash_points import POINTS
 from accord.testing.crash.counts import Tally, tally
 from accord.testing.crash.grounds import Ground
-from accord.testing.crash.lives import Life, Nursery
+from accord.testing.crash.lives import Life
+from accord.testing.crash.node import Node
 from accord.testing.crash.project import PARTS_EACH, TARGETS, holds_left, recorded_in_ledger, write_project
 from accord.testing.crash.sender import Poster, Sender
 from accord.testing.proxy import Proxy, Toxics
 
 TOKEN = "token-of-the-laboratory"  # noqa: S105 (of an engine on loopback that lives for one run)
 RANDOM = "(random)"
+LEASE_LOST = "(lease lost)"
+MEMBERS = (
+    'members: {address: "${env:ACCORD_MEMBER}", secret: "${secret:members}", name: "${env:ACCORD_NAME}", linger: 0s}, '
+)
 PASSES_MAX = {
     "start.": 1,
     "migrate.": 1,
@@ -36,7 +41,8 @@ PASSES_MAX = {
     "undo.": 3,
 }
 PASSES_OTHERWISE_MAX = 40
-READY_WITHIN_S = 30.0
+PASSES_SHARED_MAX = 4  # where several engines share the work
+DRIPS = 4
 CHECKPOINT_MESSAGES = 200  # more of them make the log long enough
 RANDOM_WITHIN_S = 0.4  # after it is ready
 POINT_WITHIN_S = 1.0  # a point that is not passed in this time after the start is given up for a random kill
@@ -47,7 +53,8 @@ SETTLES_NONE_S_MAX = 60.0  # longer than any breaker stays open
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """``points``: kills at each of these points in turn, alternating with random ones. ``drop`` and ``busy``: how often a target
-    drops its answer, and how often it says 503. ``toxics``: what the proxy before the targets does, one after the other."""
+    drops its answer, and how often it says 503. ``nodes``: engines on one journal, killed in turn while the others go on. ``toxics``:
+    what the proxy before the targets does, one after the other."""
 
     kills: int
     messages: int
@@ -59,6 +66,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     drop: float = 0.01
     busy: float = 0.005
     toxics: tuple[Toxics, ...] = ()
+    nodes: int = 1
     seconds_max: float = 3600.0
 
 
@@ -81,7 +89,8 @@ class Lane:
         self.ground = ground
         self.kills: Counter[str] = Counter()
         self._chance = random.Random(plan.seed)
-        self._address = ("127.0.0.1", _free_port())
+        self._nodes: list[Node] = []
+        self._turn = 0
         self._granted = 0  # messages the senders may have sent by now
         self._taken = 0
         self._grant = asyncio.Condition()
@@ -89,24 +98,23 @@ class Lane:
         self._ready_s = 0.1
         self._dead = 0
         self._network: Counter[str] = Counter()
-        self._life: Life
 
     async def run(self) -> LaneResult:
         started = time.monotonic()
-        write_project(self.folder, self.ground.store)
+        write_project(self.folder, self.ground.store + (MEMBERS if self.plan.nodes > 1 else ""))
         async with (
             self.ground,
-            Nursery() as self._nursery,
+            contextlib.AsyncExitStack() as stack,
             self._recorder() as recorder_port,
             self._proxy(recorder_port) as port,
         ):
-            self._environment = {
-                "ACCORD_ADDRESS": "{}:{}".format(*self._address),
+            environment = {
                 "RECORDER": f"http://127.0.0.1:{port}",
                 "ACCORD_SECRET_API": TOKEN,
                 **self.ground.environment,
             }
-            targets = Poster("127.0.0.1", recorder_port)
+            self._nodes = [await stack.enter_async_context(self._node(n, environment)) for n in range(self.plan.nodes)]
+            targets = Poster(("127.0.0.1", recorder_port))
             await targets.ask("POST", "/faults", msgspec.json.encode({"drop": self.plan.drop, "busy": self.plan.busy}))
             senders = [self._sender(number) for number in range(self.plan.senders)]
             sending = [asyncio.create_task(sender.run(self._budget)) for sender in senders]
@@ -126,7 +134,17 @@ class Lane:
     def _sender(self, number: int) -> Sender:
         plan = self.plan
         chance = random.Random(plan.seed * 1000 + number)
-        return Sender(number, Poster(*self._address), chance, keys=plan.keys_per_sender, batch=plan.batch)
+        addresses = [node.address for node in self._nodes]
+        poster = Poster(*addresses[number % len(addresses) :], *addresses[: number % len(addresses)])
+        return Sender(number, poster, chance, keys=plan.keys_per_sender, batch=plan.batch)
+
+    def _node(self, number: int, environment: dict[str, str]) -> Node:
+        own = {
+            "ACCORD_NAME": f"node {number}",
+            "ACCORD_MEMBER": f"127.0.0.1:{_free_port()}",
+            "ACCORD_SECRET_MEMBERS": TOKEN,
+        }
+        return Node(self.folder, number, _free_port(), {**environment, **own})
 
     async def _budget(self, count: int) -> bool:
         """Waits until ``count`` more messages may be sent. False when the run's messages are all sent."""
@@ -156,8 +174,10 @@ class Lane:
                 is_first_round = False
             point = rounds.pop()
             extra += CHECKPOINT_MESSAGES if point.startswith("checkpoint.") else 0
-            await self._allow(plan.messages * (number + 1) // max(1, plan.kills) + extra)
-            reached = await self._one_life(point, 1 if point in missed else _passes_max(point))
+            total = plan.messages * (number + 1) // max(1, plan.kills) + extra
+            if plan.nodes == 1:
+                await self._allow(total)
+            reached = await self._one_life(point, 1 if point in missed else self._passes_max(point), total)
             self.kills[reached] += 1
             if reached != point and not self.kills[point]:
                 missed.add(point)
@@ -171,83 +191,101 @@ class Lane:
         self._chance.shuffle(found)
         return found
 
-    async def _one_life(self, point: str, passes_max: int) -> str:
-        """Starts the engine, lets it be killed at the point, or kills it. Where it was killed."""
-        if point in self.ground.blows:
-            await self._blow(point)
-            return point
-        if point.startswith("migrate."):
+    async def _one_life(self, point: str, passes_max: int, total: int) -> str:
+        """Starts an engine, lets it be killed at the point, or kills it; by then so many messages may have been sent. Where it was
+        killed."""
+        node = self._nodes[self._turn % len(self._nodes)]
+        self._turn += 1
+        is_alone = point.startswith("migrate.")
+        for other in self._nodes:
+            if other is not node:
+                await self._keep_alive(other, not is_alone)
+        await self._end(node)
+        if is_alone:
             await self.ground.downgrade()
-        await self._start("" if point == RANDOM else f"{point}:{self._chance.randint(1, passes_max)}")
+        if point in self.ground.blows:
+            await self._blow(node, point, total)
+            return point
+        life = await node.start("" if point == RANDOM else f"{point}:{self._chance.randint(1, passes_max)}")
         if point == RANDOM:
-            await self._life.wait(self._chance.uniform(0.0, self._ready_s + RANDOM_WITHIN_S))
+            await self._send_on(life, total, self._chance.uniform(0.0, self._ready_s + RANDOM_WITHIN_S))
         else:
-            await self._wait_ready()
+            self._ready_s = await node.wait_ready()
             if point.startswith("drain."):
-                self._life.signal(signal.SIGTERM)
-            await self._life.wait(_reached_within_s(point))
-        is_by_itself = self._life.code is not None
-        self._life.signal(signal.SIGKILL)
-        code = await self._life.wait()
+                life.signal(signal.SIGTERM)
+            await self._send_on(life, total, self._reached_within_s(point))
+        is_by_itself = life.code is not None
+        code = await node.kill()
         if code != -signal.SIGKILL:
-            raise RuntimeError(f"the engine ended with {code} at {point}:\n{self._log_tail()}")
+            raise RuntimeError(f"the engine ended with {code} at {point}:\n{node.log_tail()}")
         return point if is_by_itself else RANDOM
 
-    async def _blow(self, blow: str) -> None:
+    def _passes_max(self, point: str) -> int:
+        """How often a point is passed in one life, about: any pass up to there may be the last."""
+        found = next(
+            (passes for prefix, passes in PASSES_MAX.items() if point.startswith(prefix)), PASSES_OTHERWISE_MAX
+        )
+        return min(found, PASSES_SHARED_MAX) if len(self._nodes) > 1 else found
+
+    def _reached_within_s(self, point: str) -> float:
+        is_rare = len(self._nodes) > 1 or point.startswith(("checkpoint.", "drain.", "release.", "undo."))
+        return RARE_WITHIN_S if is_rare else POINT_WITHIN_S
+
+    async def _keep_alive(self, other: Node, is_wanted: bool) -> None:
+        """Who goes on while another is killed."""
+        if not is_wanted:
+            await self._end(other)
+        elif not other.is_alive:
+            await self._end(other)
+            await other.start()
+            await other.wait_ready()
+
+    async def _end(self, node: Node) -> None:
+        """One that went on so far, unless it ended by itself: on a busy machine a member may lose its lease, and ends."""
+        code = await node.kill()
+        if code not in (None, -signal.SIGKILL):
+            if "journal.fenced" not in node.log_tail():
+                raise RuntimeError(f"the engine ended with {code}:\n{node.log_tail()}")
+            self.kills[LEASE_LOST] += 1
+
+    async def _blow(self, node: Node, blow: str, total: int) -> None:
         """The store is struck under an engine, which goes on with it for a while and is killed then; or before it starts."""
         if blow in self.ground.losses:
             await self.ground.strike(blow)
-            await self._start()
-        else:
-            await self._start()
-            await self._wait_ready()
-            await self._life.wait(self._chance.uniform(0.0, RANDOM_WITHIN_S))
+        life = await node.start()
+        await node.wait_ready()
+        await self._send_on(life, total, self._chance.uniform(0.0, RANDOM_WITHIN_S))
+        if blow not in self.ground.losses:
             await self.ground.strike(blow)
-        await self._wait_ready()
-        await self._life.wait(self._chance.uniform(0.0, RARE_WITHIN_S / 2))
-        if self._life.code is not None:
-            raise RuntimeError(f"the engine ended with {self._life.code} at {blow}:\n{self._log_tail()}")
-        self._life.signal(signal.SIGKILL)
-        await self._life.wait()
+        await node.wait_ready()
+        await life.wait(self._chance.uniform(0.0, RARE_WITHIN_S / 2))
+        await self._end(node)
 
-    async def _start(self, crash: str = "") -> None:
-        environment = {**self._environment, VARIABLE: crash}
-        log = self.folder / "accord.log"
-        self._life = await self._nursery.start(["up", "-p", str(self.folder)], environment, log)
-
-    async def _wait_ready(self) -> None:
-        """Until it answers, or has ended."""
-        started = time.monotonic()
-        poster = Poster(*self._address)
-        while self._life.code is None:
-            if time.monotonic() > started + READY_WITHIN_S:
-                raise RuntimeError(f"the engine did not get ready:\n{self._log_tail()}")
-            with contextlib.suppress(OSError, EOFError):
-                if (await poster.ask("GET", "/readyz"))[0] == 200:
-                    self._ready_s = time.monotonic() - started
-                    break
-            await asyncio.sleep(0.01)
-        poster.close()
+    async def _send_on(self, life: Life, total: int, within_s: float) -> None:
+        """While it lives: little by little, since the others would have done all before one that was just started gets a part."""
+        for step in range(DRIPS, -1, -1):
+            await self._allow(max(self._granted, total - (total - self._granted) * step // (DRIPS + 1)))
+            if await life.wait(within_s / (DRIPS + 1)) is not None:
+                return
 
     async def _finish(self, sending: list[asyncio.Task[None]], targets: Poster) -> None:
         """Without kills and faults: what is open is settled, then the engine ends well."""
         await targets.ask("POST", "/faults", b'{"drop":0.0,"busy":0.0}')
-        await self._start()
-        await self._wait_ready()
+        for node in self._nodes:
+            await self._keep_alive(node, is_wanted=True)
         await self._allow(max(self._granted, self._taken), is_over=True)
         await asyncio.wait_for(asyncio.gather(*sending), ACCEPTED_WITHIN_S)
-        poster = Poster(*self._address)
+        poster = Poster(self._nodes[0].address)
         fewest, since = 1 << 60, time.monotonic()
         while open_messages := await self._open_messages(poster):
             if open_messages < fewest:
                 fewest, since = open_messages, time.monotonic()
             elif time.monotonic() - since > SETTLES_NONE_S_MAX:
-                raise RuntimeError(f"{open_messages} messages do not settle:\n{self._log_tail()}")
+                raise RuntimeError(f"{open_messages} messages do not settle:\n{self._nodes[0].log_tail()}")
             await asyncio.sleep(0.1)
         poster.close()
-        self._life.signal(signal.SIGTERM)
-        if await self._life.wait(READY_WITHIN_S) != 0:
-            raise RuntimeError(f"the engine did not end well:\n{self._log_tail()}")
+        for node in self._nodes:
+            await node.stop()
 
     async def _open_messages(self, poster: Poster) -> int:
         _, body = await poster.ask("GET", "/api/status", headers=f"authorization: Bearer {TOKEN}\r\n")
@@ -284,9 +322,6 @@ class Lane:
             seconds=seconds,
         )
 
-    def _log_tail(self) -> str:
-        return (self.folder / "accord.log").read_text()[-3000:]
-
     @contextlib.asynccontextmanager
     async def _recorder(self) -> AsyncIterator[int]:
         process = await asyncio.create_subprocess_exec(
@@ -322,15 +357,6 @@ class Lane:
                 proxy.toxics = toxics
                 await asyncio.sleep(self._chance.uniform(0.2, 0.6))
         proxy.toxics = Toxics()
-
-
-def _passes_max(point: str) -> int:
-    """How often a point is passed in one life, about: any pass up to there may be the last."""
-    return next((passes for prefix, passes in PASSES_MAX.items() if point.startswith(prefix)), PASSES_OTHERWISE_MAX)
-
-
-def _reached_within_s(point: str) -> float:
-    return RARE_WITHIN_S if point.startswith(("checkpoint.", "drain.", "release.", "undo.")) else POINT_WITHIN_S
 
 
 def _free_port() -> int:

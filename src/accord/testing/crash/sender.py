@@ -16,11 +16,11 @@ ANSWER_WITHIN_S = 10.0
 
 
 class Poster:
-    """One connection at a time to one address, made again when it breaks."""
+    """One connection at a time to one of the addresses; when it breaks, the next is to the next one."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host = host
-        self._port = port
+    def __init__(self, *addresses: tuple[str, int]) -> None:
+        self._addresses = addresses
+        self._turn = 0
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, method: str, path: str, body: bytes = b"", headers: str = "") -> tuple[int, bytes]:
@@ -29,11 +29,12 @@ class Poster:
             return await asyncio.wait_for(self._exchange(method, path, body, headers), ANSWER_WITHIN_S)
         except BaseException:
             self.close()
+            self._turn += 1
             raise
 
     async def _exchange(self, method: str, path: str, body: bytes, headers: str) -> tuple[int, bytes]:
         if self._streams is None:
-            self._streams = await asyncio.open_connection(self._host, self._port)
+            self._streams = await asyncio.open_connection(*self._addresses[self._turn % len(self._addresses)])
         reader, writer = self._streams
         head = f"{method} {path} HTTP/1.1\r\nhost: crash\r\n{headers}content-length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
