@@ -106,12 +106,13 @@ class Engine:
         self.entities: dict[str, Entity] = {
             entity.name: entity for system in project.systems.values() for entity in system.entities.values()
         }
-        self._gates = {
-            name: Gate(name, system.rate_limit, self.clock, self.observer) for name, system in project.systems.items()
-        }
         self._callers = Callers()
         self._queues: dict[str, FlowQueue] = {}
         self._pressure = Pressure(self._queues)
+        self._gates = {
+            name: Gate(name, system.rate_limit, self.clock, self.observer, self._pressure.is_late)
+            for name, system in project.systems.items()
+        }
         self._stops: dict[int, Stop] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._clients: list[PooledHttpClient] = []
@@ -400,6 +401,7 @@ class Engine:
         return wanted
 
     def _attempt(self, lease: Lease) -> Coroutine[Any, Any, Settle]:
+        self._pressure.watch()
         flow = self.flows[lease.message.flow]
         if lease.results or lease.is_recovered:
             return self._attempt_begun(lease, flow)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import math
+from collections.abc import Callable
 
 import msgspec
 
@@ -45,11 +46,20 @@ class GateView(msgspec.Struct, frozen=True, kw_only=True):
 class Gate:
     """``may_try`` tells whether a message should try at all; ``enter_now`` or ``enter`` before the call, ``leave`` after it."""
 
-    def __init__(self, system: str, limit: RateLimit, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self,
+        system: str,
+        limit: RateLimit,
+        clock: Clock,
+        observer: Observer,
+        is_late: Callable[[], bool] = bool,
+    ) -> None:
         self.system = system
         self.breaker = Breaker(clock)
         self._is_paused = False
-        self.limiter: Limiter = (GradientLimit if limit.adaptive else FixedLimit)(limit.concurrent)
+        self.limiter: Limiter = (
+            GradientLimit(limit.concurrent, is_late) if limit.adaptive else FixedLimit(limit.concurrent)
+        )
         self._clock = clock
         self.now_s = clock.monotonic
         self._observer = observer

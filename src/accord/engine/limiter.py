@@ -12,6 +12,7 @@ One slow answer moves no median. Pure: told everything, times included, in secon
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 LIMIT_START = (
@@ -66,9 +67,11 @@ class FixedLimit:
 
 
 class GradientLimit:
-    """Between 1 and ``limit_max``."""
+    """Between 1 and ``limit_max``. ``is_late``: this process has been late itself, so that what it measured as the system's latency
+    may be its own: then nothing shrinks for latency (it would wait for answers that lie in its sockets)."""
 
-    def __init__(self, limit_max: int) -> None:
+    def __init__(self, limit_max: int, is_late: Callable[[], bool] = bool) -> None:
+        self._is_late = is_late
         self.limit_max = limit_max
         self.limit = min(limit_max, LIMIT_START)
         self.base_s = math.inf
@@ -122,6 +125,8 @@ class GradientLimit:
         if median_s <= good_s:
             self._before = None
             self._set(self._exact * 2 if self.is_starting else self._exact + math.sqrt(self._exact))
+            return
+        if self._is_late():
             return
         self.is_starting = False
         if self._before is None or median_s > self._before[1]:

@@ -21,6 +21,7 @@ ROUND_S = 0.005  # how often it looks, while there is something to look at
 LATE_S = 0.002  # a loop that is late by this much has no time left over
 FRESH_MAX = 64  # messages in memory: the requests a system has under way by default; more would only wait at its gate
 HELD_S_MAX = 0.1  # a tenth of what the most impatient senders wait
+LATE_FOR_S = 0.1  # after a late round: answers measured now may have waited then
 QUIET_ROUNDS = 20
 NOBODY: AbstractSet[str] = frozenset()
 
@@ -36,10 +37,15 @@ class Pressure:
         self._held: deque[tuple[float, Callable[[], None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._late_until = 0.0
         self._quiet = 0
 
+    def is_late(self) -> bool:
+        """The loop has been late a moment ago, so that what was measured just now may be its own delay."""
+        return self._now() < self._late_until
+
     def watch(self) -> None:
-        """Something was taken: look for a while."""
+        """Something was taken, or is run: look for a while."""
         self._quiet = 0
         if self._timer is None:
             self._arm()
@@ -66,6 +72,8 @@ class Pressure:
     def _round(self) -> None:
         now = self._now()
         is_late = now - self._due > LATE_S
+        if is_late:
+            self._late_until = now + LATE_FOR_S
         self._high = (
             {name for name, queue in self._queues.items() if queue.fresh_count > FRESH_MAX} if is_late else NOBODY
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 
 import pytest
 
 from accord.engine.fair import lane_of
 from accord.engine.gate import Gate
-from accord.engine.limiter import LIMIT_START, GradientLimit
+from accord.engine.limiter import LIMIT_START, WINDOW_MAX, GradientLimit
 from accord.observe import Observer
 from accord.record import Done, Outcome, Retry
 from accord.sdk.connector import RateLimit
@@ -179,3 +180,24 @@ def test_a_share_bounds_it() -> None:
         assert gate.limiter.limit == 64
 
     run_virtual(run)
+
+
+def test_what_may_be_our_own_delay_shrinks_nothing() -> None:
+    """A process that gets no processor sees every system slow: fewer requests would only make it slower."""
+    is_late = False
+    limit = GradientLimit(64, lambda: is_late)
+
+    times_s = itertools.count(1000.0)
+
+    def answers(took_s: float) -> None:
+        for began_s in itertools.islice(times_s, WINDOW_MAX):
+            limit.answered(began_s, began_s + took_s, limit.limit)
+
+    while limit.limit < 64:
+        answers(0.005)
+    is_late = True
+    answers(0.2)
+    assert limit.limit == 64
+    is_late = False
+    answers(0.2)
+    assert limit.limit < 64

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import cast
 
 from accord.engine.dispatch import FlowQueue
-from accord.engine.pressure import FRESH_MAX, HELD_S_MAX, LATE_S, QUIET_ROUNDS, ROUND_S, Pressure
+from accord.engine.pressure import FRESH_MAX, HELD_S_MAX, LATE_FOR_S, LATE_S, QUIET_ROUNDS, ROUND_S, Pressure
 
 
 class Queue:
@@ -112,5 +112,22 @@ def test_an_idle_engine_is_not_looked_at() -> None:
         assert bench.pressure._timer is None
         bench.pressure.watch()
         assert bench.pressure._timer is not None
+
+    run(work)
+
+
+def test_late_is_remembered_for_a_moment() -> None:
+    """An answer measured now may have waited then."""
+
+    async def work(bench: Bench) -> None:
+        await bench.look()
+        assert not bench.pressure.is_late()
+        bench.late_s = LATE_S * 2
+        await bench.look()
+        bench.late_s = 0.0
+        await bench.look()
+        assert bench.pressure.is_late()
+        bench.at += LATE_FOR_S
+        assert not bench.pressure.is_late()
 
     run(work)
