@@ -16,7 +16,7 @@ import pytest
 from nats.js import JetStreamContext, api
 from tests.servers import NatsCluster
 
-from accord.errors import JournalError
+from accord.errors import JournalError, JournalFull
 from accord.journal.group import Journal
 from accord.journal.operations import Accept, Operation, Prune, SaveCursors, Settle, State
 from accord.journal.stores.jetstream import JetStreamStore
@@ -487,3 +487,38 @@ def test_verify_tells_a_state_that_was_changed(nats_server: NatsCluster, stream:
     assert [violation.partition(":")[0] for violation in asyncio.run(machine.verify())] == [
         f"the state on this machine differs from the log at entry {position.counted}"
     ]
+
+
+def test_an_acknowledged_entry_the_disk_does_not_take_is_kept_and_told_when_it_does(
+    nats_server: NatsCluster, stream: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accord.journal.stores.jetstream.APPLY_AGAIN_S", 0.02)
+
+    async def run() -> None:
+        machine = Machine(nats_server, stream, tmp_path / "one")
+        await machine.store.open()
+        state = machine.store._state.store
+        commit, has_room = state.commit, asyncio.Event()
+
+        def without_room(operations: Any) -> Any:
+            if has_room.is_set():
+                return commit(operations)
+            raise JournalFull("The disk is full.", mend="Free space.")
+
+        monkeypatch.setattr(state, "commit", without_room)
+        work = asyncio.create_task(machine.store.commit(accepts(1)))
+        async with asyncio.timeout(20):
+            while (error := machine.store.unavailable()) is None:
+                await asyncio.sleep(0.01)
+        assert "disk is full" in error.what
+        assert await code_of(machine.store.commit(accepts(2))) == "journal.unavailable"
+        assert not work.done()
+        has_room.set()
+        (accepted,) = await asyncio.wait_for(work, 20)
+        assert accepted.messages[0].seq == 1
+        await until(lambda: machine.store.commit(accepts(2)))
+        assert await ids(machine.store) == ["m1", "m2"]
+        await machine.store.close()
+        assert await machine.verify() == []
+
+    asyncio.run(run())
