@@ -289,9 +289,10 @@ class Engine:
 
     async def _run_queues(self) -> None:
         if self._cluster is not None:
+            await self.versions.begin()
             for queue in self._queues.values():
                 queue.start(0)
-            await self._cluster.begin(self.journal, self.flows, self._gates, self._releaser)
+            await self._cluster.begin(self.journal, self.flows, self._gates, self._releaser, self.versions.release)
             return
         open_counts: dict[str, int] = {}
         for (flow, state), count in (await self.journal.reads.counts()).items():

@@ -119,7 +119,7 @@ class Versions:
         for flow_name in self._project.flows:
             for version in self._earlier(flow_name):
                 await self._compile(flow_name, version.version)
-        await self._release()
+        await self.release()
 
     def _with_current(
         self, flow: Flow, known: tuple[Version, ...], snapshot: str, now: dt.datetime
@@ -236,12 +236,14 @@ class Versions:
         await self._journal.submit(SaveCursors((*cursors, Cursor(CURSOR, msgspec.json.encode(history)))))
         self._history = history
 
-    async def _release(self) -> None:
-        """Messages held for their version try again; those whose version still cannot run are held again."""
-        count = (await self._journal.reads.held()).get(HELD_BY_VERSION, 0)
+    async def release(self) -> bool:
+        """Messages held for their version try again; those whose version still cannot run are held again. True when there were some:
+        queues that run already have to read them."""
+        found = count = (await self._journal.reads.held()).get(HELD_BY_VERSION, 0)
         while count > 0:
             released = await self._journal.submit(ReleaseHeld(HELD_BY_VERSION, RELEASE_PART))
             count -= len(released) or count
+        return found > 0
 
     # what is in flight
 

@@ -132,12 +132,21 @@ class Cluster:
         flows: Mapping[str, Flow],
         gates: Mapping[str, Gate],
         releaser: Releaser,
+        release_versions: Callable[[], Awaitable[bool]],
     ) -> None:
         """Takes the first parts. Raises JournalError."""
         assert self._acceptor is not None, "make the engine's parts first"
         assert self._control is not None, "make the engine's parts first"
         self._holdings = Holdings(
-            self.table, self._store, journal, self._queues, gates, self.runners, releaser, self._observer
+            self.table,
+            self._store,
+            journal,
+            self._queues,
+            gates,
+            self.runners,
+            releaser,
+            release_versions,
+            self._observer,
         )
         self._membership = Membership(
             self._store, self.table, self.validity, self._holdings, self._links, self._observer, self._clock

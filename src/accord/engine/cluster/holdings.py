@@ -10,7 +10,7 @@ A part is let go of in three steps, which keep it from standing still for longer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from accord.engine.cluster.queue import PartedQueue
 from accord.engine.cluster.runners import Runners
@@ -36,6 +36,7 @@ class Holdings:
         gates: Mapping[str, Gate],
         runners: Runners,
         releaser: Releaser,
+        release_versions: Callable[[], Awaitable[bool]],
         observer: Observer,
     ) -> None:
         self._table = table
@@ -45,6 +46,7 @@ class Holdings:
         self._gates = gates
         self._runners = runners
         self._releaser = releaser
+        self._release_versions = release_versions
         self._observer = observer
         self._gone = asyncio.Event()
 
@@ -53,7 +55,7 @@ class Holdings:
         self._gone.set()
 
     async def gain(self, parts: Collection[int]) -> None:
-        """Own parts whose messages run here from now on. Raises JournalError; then nothing has changed."""
+        """Own parts whose messages run here from now on. Raises JournalError: they are, if they are ``held``."""
         counts = await self._store.open_counts(sorted(parts))
         table = self._table
         table.held |= set(parts)
@@ -66,6 +68,9 @@ class Holdings:
                 self._observer.emit(FlowMissing(flow=flow, open_messages=count))
         self._releaser.parked()  # there may be something to wake
         self._adjust()
+        if await self._release_versions():  # what waits for a version that this engine may have
+            for queue in self._queues.values():
+                queue.resumed()
 
     def rest(self, parts: Collection[int]) -> None:
         self._table.running -= set(parts)

@@ -179,7 +179,8 @@ async def members(folder: Path, count: int, files: dict[str, str] | None = None)
         try:
             for _ in range(count):
                 await room.add()
-            await room.balanced(*room.engines)
+            if count:
+                await room.balanced(*room.engines)
             yield room
         finally:
             for engine in room.engines:

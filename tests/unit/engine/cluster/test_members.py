@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from accord.engine.engine import Engine
+from accord.engine.versions import HELD_BY_VERSION
+from accord.journal.operations import Accept, Settle, State
+from accord.record import Message
 from unit.engine.cluster.members_room import Members, in_order, members
 
 
@@ -110,6 +115,8 @@ def test_what_is_asked_of_one_member_is_answered_for_all(tmp_path: Path) -> None
                     ("m1", 32, True),
                     ("m2", 32, True),
                 ]
+                books = next(one for one in status["systems"] if one["name"] == "books")
+                assert books["concurrency_limit"] <= room.engines[0].project.systems["books"].rate_limit.concurrent
                 tickets = next(one for one in status["flows"] if one["name"] == "tickets")
                 assert tickets["done"] == 20
                 assert status["counters"]["intake.accepted"] == 20
@@ -136,6 +143,42 @@ def test_dead_letters_are_replayed_by_the_owner_of_their_part(tmp_path: Path) ->
             assert (status, answer["code"]) == (409, "engine.command")
 
     asyncio.run(work())
+
+
+def test_what_waits_on_disk_goes_on_with_who_takes_its_part(tmp_path: Path) -> None:
+    """Ready, due, held for a version of its flow: as others have left it."""
+
+    async def work() -> None:
+        async with members(tmp_path, 0) as room:
+            store = room.hub.store
+            messages = [ticket(number) for number in range(30)]
+            (accepted,) = store.commit([Accept(tuple(messages))])
+            parked = [
+                Settle(seq=one.seq, state=State.HELD, held_by=HELD_BY_VERSION)
+                if number % 3 == 0
+                else Settle(seq=one.seq, state=State.WAITING, due=messages[0].time)
+                for number, one in enumerate(accepted.messages)
+                if number % 3 or number % 2
+            ]
+            store.commit(parked)
+            await room.add()
+            await room.add()
+            await room.balanced(*room.engines)
+            assert sorted(number for _, number in await room.settled(30)) == list(range(30))
+
+    asyncio.run(work())
+
+
+def ticket(number: int) -> Message:
+    record = {"id": f"e{number}", "number": number, "thread": f"t{number}"}
+    return Message(
+        id=f"m{number}",
+        flow="tickets",
+        key=f"t{number}",
+        source="desk.tickets",
+        body=json.dumps(record).encode(),
+        time=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    )
 
 
 def test_a_flow_that_only_newer_members_have_runs_there_once_its_parts_are_theirs(tmp_path: Path) -> None:

@@ -41,6 +41,10 @@ class World:
         self.faults: list[str] = []
 
 
+async def nothing_to_release() -> bool:
+    return False
+
+
 class Room:
     """One member without an engine around it: journal, queue, releaser, holdings."""
 
@@ -64,7 +68,9 @@ class Room:
         )
         queues["f"] = self.queue
         runners = Runners(self.table.running, lambda work: work())
-        self.holdings = Holdings(self.table, self.store, self.journal, queues, {}, runners, self.releaser, observer)
+        self.holdings = Holdings(
+            self.table, self.store, self.journal, queues, {}, runners, self.releaser, nothing_to_release, observer
+        )
 
     async def open(self) -> None:
         self.journal.on_accepted = tell(self.queue)
