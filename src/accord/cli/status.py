@@ -19,7 +19,8 @@ COUNTS = ("running", "ready", "waiting", "held", "done", "dead")
 @project_options
 @json_option
 def command(folder: Path, environment: str, as_json: bool) -> None:
-    """What runs, waits and fails: flows with their messages, systems with their health."""
+    """What runs, waits and fails: flows with their messages, systems with their health, and the members when several engines work
+    on one journal."""
     status = Operator(folder, environment).status()
     if as_json:
         show_json(status)
