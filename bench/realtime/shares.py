@@ -31,8 +31,8 @@ STATIONS = (  # the innermost frame that matches decides; in this order
     (
         "HTTP in",
         (
-            "uvicorn/",
             "accord/engine/intake",
+            "accord/engine/admission.py",
             "accord/engine/server.py",
             "accord/engine/web_connection.py",
             "accord/engine/pressure.py",
