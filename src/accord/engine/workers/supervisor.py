@@ -29,7 +29,7 @@ from accord.observe.events import WorkerEnded, WorkersStarted, WriterEnded
 
 RESTART_FIRST_S = 0.2
 RESTART_LONGEST_S = 30.0
-STEADY_S = 30.0  # who has run so long gets its next restart at once
+STEADY_S = 10.0  # who has run so long gets its next restart at once
 KILL_AFTER_S = 5.0  # beyond the time a worker has for its own drain
 READY = b"r"
 
