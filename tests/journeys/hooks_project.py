@@ -99,8 +99,9 @@ CREATE TABLE log (id TEXT PRIMARY KEY, status TEXT);
 class HooksProject:
     """Use as a context manager: the engine is ready on entry and has ended on exit."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, workers: int = 1) -> None:
         self.folder = folder
+        self.workers = workers
         for name, text in FILES.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,6 +120,7 @@ class HooksProject:
     def __enter__(self) -> HooksProject:
         self.log = (self.folder / "accord.log").open("wb")
         command = [sys.executable, "-m", "accord.cli.main", "up", "--project", str(self.folder)]
+        command += ["--workers", str(self.workers)] if self.workers > 1 else []
         self.process = subprocess.Popen(command, env=self.environment, stderr=self.log)
         deadline = time.monotonic() + 20
         while self.get("/readyz")[0] != 200:

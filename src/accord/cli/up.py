@@ -63,6 +63,7 @@ def command(folder: Path, environment: str, address: str, log: str, verbose: boo
     environment variables must be there. Where the journal can be taken over (store of kind jetstream) and another engine has it, this
     one stands by until that one ends.
     """
+    from accord.monitor import monitor_of
     from accord.observe import Level, Observer
     from accord.project import load_project
 
@@ -72,12 +73,14 @@ def command(folder: Path, environment: str, address: str, log: str, verbose: boo
         from accord.engine.workers.run import run_workers
 
         with _telling_address(address or project.environment.spec.address):
-            sys.exit(run_workers(project, workers, observer, address))
+            sys.exit(run_workers(project, workers, observer, address, site=monitor_of))
     import uvloop
 
     from accord.engine.build import engine_of
 
-    uvloop.run(run(engine_of(project, observer=observer, address=address, may_stand_by=True, is_member=True)))
+    engine = engine_of(project, observer=observer, address=address, may_stand_by=True, is_member=True)
+    engine.site = monitor_of
+    uvloop.run(run(engine))
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import uvloop
 
 from accord.engine.build import settings_of, store_of
 from accord.engine.cluster.cluster import MemberSettings
-from accord.engine.engine import STATE_FILE, Engine, tell_state
+from accord.engine.engine import STATE_FILE, Engine, Site, tell_state
 from accord.engine.server import BACKLOG, address_of, bound_socket
 from accord.engine.workers.supervisor import Supervisor
 from accord.engine.workers.writer import write_journal
@@ -51,8 +51,15 @@ def _cores_of_group() -> int:
         return 0
 
 
-def run_workers(project: Project, workers: int, observer: Observer, address: str = "") -> int:
-    """``workers`` 0: one for each core. Until SIGTERM or SIGINT; the exit status.
+def run_workers(
+    project: Project,
+    workers: int,
+    observer: Observer,
+    address: str = "",
+    *,
+    site: Callable[[Engine], Site] | None = None,
+) -> int:
+    """``workers`` 0: one for each core; every one of them serves the pages of ``site``. Until SIGTERM or SIGINT; the exit status.
 
     Raises OSError when the address cannot be had, AccordError when the kind of journal
     cannot be shared by workers."""
@@ -74,7 +81,9 @@ def run_workers(project: Project, workers: int, observer: Observer, address: str
             )
             hub_store = HubStore(to_hub, on_lost=lambda: os._exit(1))
             own = msgspec.structs.replace(settings, member=member)
-            uvloop.run(_run(Engine(project, own, hub_store, observer=observer, listener=listener), ready))
+            engine = Engine(project, own, hub_store, observer=observer, listener=listener)
+            engine.site = site
+            uvloop.run(_run(engine, ready))
 
         supervisor = Supervisor(
             workers or min(PARTS, cores()),

@@ -1,0 +1,31 @@
+"""Pages of an engine of several workers: whichever answers shows and does the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import requests
+
+from journeys.hooks_project import HooksProject, encode, order
+
+
+def test_every_worker_shows_and_does_the_same(tmp_path: Path) -> None:
+    with HooksProject(tmp_path, workers=2) as project:
+        for number in range(20):
+            assert project.hook(encode(order(number + 1, currency="EUR" if number else "nonsense")))[0] == 200
+        project.wait_settled()
+        cookie = {}
+        for _ in range(6):  # each on a connection of its own
+            page = requests.get(project.address + "/", timeout=20, cookies=cookie)
+            assert page.status_code == 200
+            cookie |= page.cookies.get_dict()
+            assert "1 dead letter" in page.text
+            shown = requests.get(project.address + "/monitor/messages", timeout=20, cookies=cookie).text
+            assert len(re.findall(r'<a href="/monitor/messages/\d+">', shown)) == 20
+        flow = project.address + "/monitor/flows/orders"
+        form = re.search(r'name="form" value="(\w+)"', requests.get(flow, timeout=20, cookies=cookie).text)
+        assert form is not None
+        done = requests.post(flow + "/pause", {"form": form[1]}, timeout=20, cookies=cookie)
+        assert "Resume the flow" in done.text
+        assert all("paused" in requests.get(flow, timeout=20, cookies=cookie).text for _ in range(6))
