@@ -162,6 +162,7 @@ def _names(names: list[str]) -> str:
 def stay(stage: Stage) -> None:
     sandbox = stage.sandbox
     console.rule("Yours to play")
+    console.print(f"Watch:               {stage.address}/")
     console.print(f"Place an order:      {sandbox.address('shop')}/")
     console.print(f"Read the mail:       {sandbox.address('mail')}/")
     console.print(f"Ask for help:        POST {sandbox.address('helpdesk')}/tickets")

@@ -12,12 +12,13 @@ import secrets
 import socket
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from accord.engine.accept import Acceptor
 from accord.engine.admission import Bounds, SystemBounds, sources_of
+from accord.engine.answer import Answer
 from accord.engine.clock import Clock, SystemClock
 from accord.engine.cluster.cluster import Cluster, MemberSettings
 from accord.engine.control import Control, ControlApi
@@ -50,6 +51,7 @@ from accord.project import Project
 from accord.project.snapshot import VersionGone
 from accord.record import Entity
 from accord.sdk.connector import Connection, Context
+from accord.sdk.http import InboundRequest
 from accord.settings.secret import Secret
 
 STATE_FILE = "engine.json"
@@ -76,6 +78,14 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     tells_state: bool = True
 
 
+class Site(Protocol):
+    """Pages beside the webhooks: ``handle`` answers ``/`` and everything under ``/monitor/``, ``run`` works until cancelled."""
+
+    async def handle(self, request: InboundRequest) -> Answer: ...
+
+    async def run(self) -> None: ...
+
+
 class Engine:
     """One process's engine. ``listener``: a socket that listens at its address already, shared with others.
 
@@ -92,6 +102,7 @@ class Engine:
         listener: socket.socket | None = None,
     ) -> None:
         self.project = project
+        self.site: Callable[[Engine], Site] | None = None  # set before the start
         self.settings = settings
         self.observer = observer or Observer()
         self.clock = clock or SystemClock()
@@ -336,6 +347,9 @@ class Engine:
         """Takes the address before any message runs, so that one that is taken stops the start at once."""
         if not self.settings.with_web:
             return ""
+        site = self.site(self) if self.site is not None else None
+        if site is not None:
+            self._spawn(site.run)
         intake = Intake(
             self._connections,
             sources_of(
@@ -358,6 +372,7 @@ class Engine:
             is_ready=lambda: self._is_ready and self.journal.is_available,
             is_taking=lambda: self._is_taking,
             control=ControlApi(self.control, self.token).handle,
+            pages=site.handle if site is not None else None,
         )
         self._web = WebServer(
             intake.handle,

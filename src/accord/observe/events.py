@@ -299,3 +299,11 @@ class SubscriptionFailed(Event, frozen=True):
     level = Level.WARNING
     system: str
     reason: str
+
+
+class OperatorActed(Event, frozen=True):
+    """Somebody did something on a page of the monitor."""
+
+    name = "operator.acted"
+    what: str
+    result: str

@@ -1,0 +1,236 @@
+"""What each page shows: the control's answers and the project's declarations, made ready for the templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+from markupsafe import Markup
+
+from accord.engine.control import LIST_MAX, OPEN_STATES, Control
+from accord.errors import Faults, RecordError
+from accord.flow.flow import Flow
+from accord.flow.trigger import FilesTrigger, ManualTrigger, PollTrigger, ScheduleTrigger, Trigger
+from accord.mapping.contract import Contract, compile_contract
+from accord.monitor.causes import Cause, causes_of
+from accord.monitor.drawing import draw_bars, draw_map, lines_of
+from accord.monitor.history import History
+from accord.project import Project
+from accord.record.types import name_of
+
+STATES = (*OPEN_STATES, "done", "dead")
+PAGE_SIZE = 50
+LETTERS_SHOWN_MAX = 100  # of one cause
+
+Shown: TypeAlias = tuple[str, dict[str, Any]]  # template and what it is given
+
+
+class Views:
+    def __init__(self, project: Project, control: Control, history: History) -> None:
+        self._project = project
+        self._control = control
+        self._history = history
+        self._lines = lines_of(project.flows)
+        self._contracts: dict[str, Contract | None] = {}
+
+    async def page(self, parts: list[str], query: Mapping[str, str]) -> Shown | None:
+        """None when there is no such page. Raises ValueError for a malformed address, JournalError."""
+        match parts:
+            case []:
+                return await self._map()
+            case ["flows", name]:
+                return await self._flow(name)
+            case ["systems", name]:
+                return await self._system(name)
+            case ["messages"]:
+                return await self._messages(query)
+            case ["messages", seq]:
+                return await self._message(_whole(seq))
+            case ["dead"]:
+                return "dead.html", {"causes": await self.causes(), "letters_max": LIST_MAX}
+            case ["causes", id_]:
+                return await self._cause(id_)
+            case ["dead", seq]:
+                return await self._letter(_whole(seq), query.get("reveal") == "1")
+        return None
+
+    # --- map, flows, systems
+
+    async def _map(self) -> Shown:
+        status = await self._control.status()
+        flows = {one["name"]: self._flow_view(one) for one in status["flows"]}
+        systems = {one["name"]: _system_view(one) for one in status["systems"]}
+        picture = Markup(draw_map(self._lines, flows, systems))  # noqa: S704 (drawing escapes every name it is given)
+        dead = sum(one["dead"] for one in flows.values())
+        return "map.html", {"picture": picture, "flows": flows, "systems": systems, "dead": dead, "status": status}
+
+    def _flow_view(self, told: Mapping[str, Any]) -> dict[str, Any]:
+        rate = self._history.rate_per_s(told["name"])
+        waiting = told["ready"] + told["waiting"] + told["held"]
+        words = [f"{rate:.1f}/s" if rate < 10 else f"{rate:.0f}/s"]
+        words += [f"{told[state]:,} {state}" for state in ("waiting", "held", "dead") if told[state]]
+        state = "paused" if told["paused"] else "sick" if told["held"] else "busy" if rate or waiting else "well"
+        return {**told, "rate": rate, "open": waiting, "state": state, "line": ", ".join(words)}
+
+    async def _flow(self, name: str) -> Shown | None:
+        flow = self._project.flows.get(name)
+        status = await self._control.status()
+        told = next((one for one in status["flows"] if one["name"] == name), None)
+        if flow is None or told is None:
+            return None
+        bars = draw_bars(self._history.bars(name), label=f"Messages a second of flow {name}, the last hour")
+        return "one_flow.html", {
+            "flow": flow,
+            "view": self._flow_view(told),
+            "triggers": [_trigger_words(trigger) for trigger in flow.triggers],
+            "bars": Markup(bars),  # noqa: S704 (drawing escapes its label)
+            "covered_min": round(self._history.covered_s / 60),
+            "declaration": _text_of(self._project, flow),
+        }
+
+    async def _system(self, name: str) -> Shown | None:
+        system = self._project.systems.get(name)
+        status = await self._control.status()
+        told = next((one for one in status["systems"] if one["name"] == name), None)
+        if system is None or told is None:
+            return None
+        entities = [
+            {"name": entity.name, "key": entity.key, "summary": entity.summary, "fields": _fields(entity.fields)}
+            for entity in system.entities.values()
+        ]
+        flows = [
+            flow for flow in self._project.flows.values() if name in flow.systems or flow.source.startswith(f"{name}.")
+        ]
+        facts = {key: value for key, value in told.items() if key not in ("name", "is_well", "reason", "paused")}
+        return "one_system.html", {
+            "name": name,
+            "view": _system_view(told),
+            "facts": facts,
+            "entities": entities,
+            "flows": sorted(flow.name for flow in flows),
+        }
+
+    # --- messages
+
+    async def _messages(self, query: Mapping[str, str]) -> Shown:
+        state = query.get("state", "")
+        if state and state not in STATES:
+            raise ValueError(f"'{state}' is no state; there are {', '.join(STATES)}")
+        after = _whole(query.get("after") or "0")
+        chosen = {name: query.get(name, "").strip() for name in ("flow", "key", "id")}
+        rows = await self._control.messages(**chosen, state=state, after_seq=after, limit=PAGE_SIZE + 1)
+        return "messages.html", {
+            "rows": rows[:PAGE_SIZE],
+            "next": rows[PAGE_SIZE - 1].seq if len(rows) > PAGE_SIZE else None,
+            "chosen": {**chosen, "state": state},
+            "flows": sorted(self._project.flows),
+            "states": STATES,
+        }
+
+    async def _message(self, seq: int) -> Shown | None:
+        rows = await self._control.messages(after_seq=seq - 1, limit=1)
+        if not rows or rows[0].seq != seq:
+            return None
+        flow = self._project.flows.get(rows[0].flow)
+        guarantees = {effect.path: effect for effect in flow.effects} if flow else {}
+        return "message.html", {"row": rows[0], "guarantees": guarantees, "is_open": rows[0].state in OPEN_STATES}
+
+    # --- dead letters
+
+    async def causes(self) -> list[Cause]:
+        return causes_of(await self._control.dead_letters(limit=LIST_MAX))
+
+    async def cause(self, id_: str) -> Cause | None:
+        return next((cause for cause in await self.causes() if cause.id == id_), None)
+
+    async def _cause(self, id_: str) -> Shown | None:
+        letters = {letter.seq: letter for letter in await self._control.dead_letters(limit=LIST_MAX)}
+        cause = next((cause for cause in causes_of(letters.values()) if cause.id == id_), None)
+        if cause is None:
+            return None
+        return "cause.html", {"cause": cause, "letters": [letters[seq] for seq in cause.seqs[:LETTERS_SHOWN_MAX]]}
+
+    async def _letter(self, seq: int, reveal: bool) -> Shown | None:
+        letters = await self._control.dead_letters(after_seq=seq - 1, limit=1, with_payload=reveal)
+        if not letters or letters[0].seq != seq:
+            return None
+        letter = letters[0]
+        payload = ""
+        if letter.payload is not None:
+            try:
+                payload = msgspec.json.format(letter.payload, indent=2)
+            except msgspec.DecodeError:
+                payload = letter.payload  # it may be dead because it is no JSON
+        return "letter.html", {"letter": letter, "payload": payload, "reveal": reveal}
+
+    async def problems_of(self, seq: int, body: bytes) -> list[str]:
+        """What the contract of the letter's source says of a mended record; nothing when it is fine."""
+        letters = await self._control.dead_letters(after_seq=seq - 1, limit=1)
+        source = letters[0].source if letters else ""
+        if source not in self._contracts:
+            entity = self._project.entities.get(source)
+            self._contracts[source] = (
+                compile_contract(entity, self._project.functions, Faults()) if entity is not None else None
+            )
+        contract = self._contracts[source]
+        try:
+            if contract is None:
+                msgspec.json.decode(body)
+            else:
+                contract.decode(body)
+        except RecordError as error:
+            return [str(problem) for problem in error.problems]
+        except msgspec.DecodeError as error:
+            return [f"(record): {error}"]
+        return []
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise ValueError(f"'{text[:40]}' is no whole number")
+    return int(text)
+
+
+def _system_view(told: Mapping[str, Any]) -> dict[str, Any]:
+    words = "paused" if told["paused"] else "well" if told["is_well"] else told["reason"] or "not available"
+    if told["held"]:
+        words += f", {told['held']:,} held"
+    state = "paused" if told["paused"] else "well" if told["is_well"] else "sick"
+    return {**told, "state": state, "line": words}
+
+
+def _trigger_words(trigger: Trigger) -> str:
+    match trigger:
+        case ScheduleTrigger(cron=cron, zone=zone, every_s=every_s):
+            return f"every {every_s:g} s" if every_s else f"at {cron} ({zone})"
+        case PollTrigger(entity=entity, every_s=every_s):
+            return f"polls {entity} every {every_s:g} s"
+        case FilesTrigger(entity=entity):
+            return f"files of {entity}"
+        case ManualTrigger(entity=entity):
+            return f"{entity} by hand"
+        case _:
+            topics = f" ({', '.join(trigger.topics)})" if trigger.topics else ""
+            return f"webhooks of {trigger.entity}{topics}"
+
+
+def _fields(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "type": name_of(field.type) + ("?" if field.nullable else ""),
+            "personal": field.personal or "",
+            "references": field.references or "",
+            "summary": field.summary,
+        }
+        for name, field in fields.items()
+    ]
+
+
+def _text_of(project: Project, flow: Flow) -> str:
+    """The flow's file as it is on disk: secrets are only named in it."""
+    path = (project.folder / flow.place.file).resolve()
+    if not flow.place.file or project.folder.resolve() not in path.parents or not path.is_file():
+        return ""
+    return path.read_text("utf-8", "replace")
