@@ -140,7 +140,7 @@ def test_a_dead_letter_is_mended_and_replayed(running: HooksProject) -> None:
 
 
 def test_strange_requests_do_no_harm(running: HooksProject) -> None:
-    assert running.get("/")[0] == 404
+    assert running.get("/none")[0] == 404
     assert running.get("/hooks/shop")[0] == 405
     assert running.request("POST", "/hooks/nobody", b"{}", {})[0] == 404
     assert running.request("POST", "/hooks/books", b"{}", {})[0] == 404

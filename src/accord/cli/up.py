@@ -98,9 +98,6 @@ def _telling_address(where: str) -> Iterator[None]:
 
 async def run(engine: Engine) -> None:
     """Until a signal. Raises AccordError when the address cannot be had, or when the engine has stopped working by itself."""
-    from accord.monitor import monitor_of
-
-    engine.site = monitor_of
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
