@@ -55,7 +55,7 @@ def test_with_a_journal_in_postgresql_that_dies_as_well_the_counts_are_the_same(
 def test_with_a_journal_in_jetstream_whose_servers_and_machine_are_lost_the_counts_are_the_same(tmp_path: Path) -> None:
     need_nats()
     points = ("commit.begun", "commit.applied", "commit.after-sync", "settle.after-commit", "start.journal-open")
-    plan = Plan(kills=len(points) + 4, messages=600, points=points, seed=int(time.time()))
+    plan = Plan(kills=len(points) + 4, messages=2000, points=points, seed=int(time.time()))
     report = asyncio.run(run_laboratory(tmp_path, plan, store="jetstream"))
     _held(report)
     assert {ONE, LEADER, ALL, MACHINE} <= set(report.kills)
