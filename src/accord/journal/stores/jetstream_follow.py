@@ -25,7 +25,19 @@ class Follower:
         self._replica = replica
 
     async def check(self) -> None:
-        """The state and the stream belong together. Raises JournalError ``journal.other-log``, ``journal.log-lost``."""
+        """The state and the stream belong together. Raises JournalError ``journal.other-log``, ``journal.log-lost``; a cluster that is
+        just starting is given ``LAST_WAIT_S`` to show all it has."""
+        deadline = asyncio.get_running_loop().time() + LAST_WAIT_S
+        while True:
+            try:
+                await self._check()
+                return
+            except JournalError as error:
+                if error.code != "journal.unavailable" or asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(0.1)
+
+    async def _check(self) -> None:
         position = self._state.position
         if not position.counted:
             return
