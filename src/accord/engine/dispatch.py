@@ -80,6 +80,10 @@ class FlowQueue:
         return len(self._seqs) if self._is_direct else 0
 
     @property
+    def in_memory_count(self) -> int:
+        return len(self._seqs)
+
+    @property
     def room(self) -> int:
         return 0 if self._is_stopped or self._is_paused else max(0, self.window - len(self._seqs))
 

@@ -9,15 +9,17 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from accord.engine.clock import SystemClock
+from accord.engine.clock import Clock, SystemClock
 from accord.engine.delivery import Delivery, Port
 from accord.engine.dispatch import FlowQueue
+from accord.engine.ends import Stop
 from accord.engine.gate import Gate
 from accord.engine.release import Releaser
 from accord.engine.run import Attempt
+from accord.engine.steering import Steering
 from accord.flow.commands import Command, ErrorPolicy, Finished
 from accord.journal.group import Journal
-from accord.journal.operations import Accept, Accepted, Lease, Replay
+from accord.journal.operations import Accept, Accepted, Lease, MessageRow, Replay
 from accord.journal.store import AsyncStore, Store
 from accord.journal.stores.sqlite import SqliteStore
 from accord.observe import Observer
@@ -89,10 +91,11 @@ class Room:
         window: int = 512,
         is_adaptive: bool = False,
         store: Store | AsyncStore | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.folder = folder
         self.store = store or SqliteStore(folder / "journal.db")
-        self.clock = SystemClock()
+        self.clock: Clock = clock or SystemClock()
         self.log = io.StringIO()
         self.observer = Observer(stream=self.log)
         self.connection = ScriptedConnection(script)
@@ -100,6 +103,7 @@ class Room:
         self.window = window
         self.is_adaptive = is_adaptive
         self.answers: dict[str, Any] = {}
+        self.stops: dict[int, Stop] = {}
 
     async def open(self, *flows: FunctionFlow) -> None:
         self.journal = Journal(self.store)
@@ -122,12 +126,21 @@ class Room:
             self.queues[name] = queue
             queue.start(sum(counts.get((name, state), 0) for state in ("ready", "waiting", "held")))
         self.journal.on_accepted = tell(*self.queues.values())
+        no_versions: Any = None  # only migrating asks for them
+        self.steering = Steering(
+            self.journal, self.queues, self.stops, self._row, {}, no_versions, lambda message: None
+        )
         self.task = asyncio.create_task(self.releaser.run())
+
+    async def _row(self, seq: int) -> MessageRow | None:
+        rows = await self.journal.reads.messages(after_seq=seq - 1, limit=1)
+        return rows[0] if rows and rows[0].seq == seq else None
 
     async def _attempt(self, lease: Lease) -> Any:
         flow: Any = self.flows[lease.message.flow]
         respond = self.answers.__setitem__
-        return await Attempt(lease, flow, self.journal, self.delivery, self.clock, self.observer, respond).run()
+        parts = (self.journal, self.delivery, self.clock, self.observer, respond, self.stops)
+        return await Attempt(lease, flow, *parts).run()
 
     async def accept(self, *messages: Message) -> list[int]:
         accepted = await self.journal.submit(Accept(messages))
