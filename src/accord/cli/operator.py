@@ -17,6 +17,7 @@ from accord.sdk.http import decode_json, encode_json
 
 TIMEOUT_S = 30.0
 PROBE_TIMEOUT_S = 5.0
+SENT_AT_ONCE = 200  # records; a commit takes as many
 
 
 class Operator:
@@ -164,7 +165,12 @@ class Operator:
 
 
 async def _send_all(control: Any, flow: str, records: Sequence[tuple[bytes, str]], is_backfill: bool) -> list[Any]:
-    return [await control.send(flow, body, event_id, is_backfill=is_backfill) for body, event_id in records]
+    """In order; those of one batch share a commit."""
+    stored: list[Any] = []
+    for start in range(0, len(records), SENT_AT_ONCE):
+        batch = records[start : start + SENT_AT_ONCE]
+        stored += await asyncio.gather(*(control.send(flow, body, id, is_backfill=is_backfill) for body, id in batch))
+    return stored
 
 
 def running_engine(state_folder: Path) -> dict[str, str] | None:
