@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +156,8 @@ def _checker(folder: Path, environment: str, flow: str, source: str) -> Any:
     """A function from a record's bytes to what is wrong with it, by what its flow asks of it (the entity's types and presence, when
     there is no such flow)."""
     from accord.cli.options import project_of_journal
-    from accord.errors import Faults, RecordError
-    from accord.mapping.contract import compile_contract
+    from accord.errors import Faults
+    from accord.mapping.contract import compile_contract, problems_of
 
     project = project_of_journal(folder, environment)
     entity = project.entities.get(source)
@@ -164,18 +165,4 @@ def _checker(folder: Path, environment: str, flow: str, source: str) -> Any:
     if flow in project.flows:
         contract = project.flows[flow].contract
 
-    def check(body: bytes) -> list[str]:
-        import msgspec
-
-        try:
-            if contract is None:
-                msgspec.json.decode(body)
-            else:
-                contract.decode(body)
-        except RecordError as error:
-            return [str(problem) for problem in error.problems]
-        except msgspec.DecodeError as error:
-            return [f"(record): {error}"]
-        return []
-
-    return check
+    return functools.partial(problems_of, contract)

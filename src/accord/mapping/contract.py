@@ -105,6 +105,20 @@ def compile_contract(
     return Contract(entity, tuple(rules), scope, types_only=types_only)
 
 
+def problems_of(contract: Contract | None, raw: bytes) -> list[str]:
+    """What is wrong with a record, in words for a person; without a contract only whether it is JSON."""
+    try:
+        if contract is None:
+            msgspec.json.decode(raw)
+        else:
+            contract.decode(raw)
+    except RecordError as error:
+        return [str(problem) for problem in error.problems]
+    except msgspec.DecodeError as error:
+        return [f"(record): {error}"]
+    return []
+
+
 def _check_patterns(fields: Mapping[str, Field], path: str, place: Place, faults: Faults) -> None:
     for name, field in fields.items():
         where = f"{path}.{name}" if path else name

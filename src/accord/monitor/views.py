@@ -9,10 +9,9 @@ import msgspec
 from markupsafe import Markup
 
 from accord.engine.control import LIST_MAX, OPEN_STATES, Control
-from accord.errors import Faults, RecordError
 from accord.flow.flow import Flow
 from accord.flow.trigger import FilesTrigger, ManualTrigger, PollTrigger, ScheduleTrigger, Trigger
-from accord.mapping.contract import Contract, compile_contract
+from accord.mapping.contract import problems_of
 from accord.monitor.causes import Cause, causes_of
 from accord.monitor.drawing import draw_bars, draw_map, lines_of
 from accord.monitor.history import History
@@ -32,7 +31,6 @@ class Views:
         self._control = control
         self._history = history
         self._lines = lines_of(project.flows)
-        self._contracts: dict[str, Contract | None] = {}
 
     async def page(self, parts: list[str], query: Mapping[str, str]) -> Shown | None:
         """None when there is no such page. Raises ValueError for a malformed address, JournalError."""
@@ -165,25 +163,10 @@ class Views:
         return "letter.html", {"letter": letter, "payload": payload, "reveal": reveal}
 
     async def problems_of(self, seq: int, body: bytes) -> list[str]:
-        """What the contract of the letter's source says of a mended record; nothing when it is fine."""
+        """What the letter's flow will say of a mended record; nothing when it is fine."""
         letters = await self._control.dead_letters(after_seq=seq - 1, limit=1)
-        source = letters[0].source if letters else ""
-        if source not in self._contracts:
-            entity = self._project.entities.get(source)
-            self._contracts[source] = (
-                compile_contract(entity, self._project.functions, Faults()) if entity is not None else None
-            )
-        contract = self._contracts[source]
-        try:
-            if contract is None:
-                msgspec.json.decode(body)
-            else:
-                contract.decode(body)
-        except RecordError as error:
-            return [str(problem) for problem in error.problems]
-        except msgspec.DecodeError as error:
-            return [f"(record): {error}"]
-        return []
+        flow = self._project.flows.get(letters[0].flow) if letters else None
+        return problems_of(flow.contract if flow is not None else None, body)
 
 
 def _whole(text: str) -> int:
