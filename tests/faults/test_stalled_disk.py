@@ -78,7 +78,7 @@ def test_a_stalled_sync_refuses_what_is_over_the_bound_and_keeps_the_rest(tmp_pa
 
         async def send(number: int) -> int:
             nonlocal pending_most
-            poster = Poster("127.0.0.1", port)
+            poster = Poster(("127.0.0.1", port))
             body = json.dumps({"id": number}).encode()
             status, _ = await poster.ask("POST", "/hooks/desk", body, "content-type: application/json\r\n")
             pending_most = max(pending_most, engine.journal.pending)
