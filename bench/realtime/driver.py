@@ -39,9 +39,10 @@ CREATED = b'HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-le
 
 
 class Book:
-    """When each order was accepted and when it arrived, by number; 0.0 is never."""
+    """When each order was sent, when accepted and when it arrived, by number; 0.0 is never."""
 
     def __init__(self, first: int) -> None:
+        self.sent_at = array.array("d")
         self.accepted_at = array.array("d")
         self.arrived_at = array.array("d")
         self.first = self.next_number = first
@@ -60,8 +61,10 @@ class Book:
         number = self.next_number
         self.next_number += 1
         if number - self.first >= len(self.accepted_at):
+            self.sent_at.frombytes(bytes(8 * GROWTH))
             self.accepted_at.frombytes(bytes(8 * GROWTH))
             self.arrived_at.frombytes(bytes(8 * GROWTH))
+        self.sent_at[number - self.first] = time.monotonic()
         self.sent += 1
         return number
 
@@ -91,11 +94,12 @@ class Book:
         return {name: getattr(self, name) for name in names} | {"cpu_s": time.process_time()}
 
     def summary(self) -> dict[str, Any]:
-        """Counts since the last load began, latencies accepted to arrived (ms), and what was accepted and never arrived."""
+        """Counts since the last load began, latencies from sent to arrived (ms), and what was accepted and never arrived.
+
+        Not from the answer "accepted": an order often arrives before its sender has read that."""
         numbers = range(self.start - self.first, self.next_number - self.first)
-        pairs = [(self.accepted_at[n], self.arrived_at[n]) for n in numbers]
-        latency = sorted((max(0.0, arrived - accepted) * 1000 for accepted, arrived in pairs if accepted and arrived))
-        lost = sum(1 for accepted, arrived in pairs if accepted and not arrived)
+        latency = sorted((self.arrived_at[n] - self.sent_at[n]) * 1000 for n in numbers if self.arrived_at[n])
+        lost = sum(1 for n in numbers if self.accepted_at[n] and not self.arrived_at[n])
         at = {f"p{p}_ms": latency[min(len(latency) - 1, len(latency) * p // 100)] for p in (50, 99)} if latency else {}
         return self.counts() | at | {"lost": lost, "last_arrival_s": self.last_arrival_s}
 
