@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 PORT_MAX = 65_535
 WORKERS_MAX = 64  # as many as a journal has parts
-COLLECT_AFTER = 20_000  # allocations; the default of 700 costs about a twentieth of the throughput
 
 
 def _address(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -105,7 +103,9 @@ async def run(engine: Engine) -> None:
     with _telling_address(f"{engine.settings.host}:{engine.settings.port}"):
         if not await _started(engine, stop):
             return
-    _calm_collector()
+    from accord.engine.collector import calm_collector
+
+    calm_collector()
     lost = asyncio.create_task(engine.journal.wait_lost())
     stopped = asyncio.create_task(stop.wait())
     failed = asyncio.create_task(engine.failed.wait())
@@ -135,10 +135,3 @@ async def _started(engine: Engine, stop: asyncio.Event) -> bool:
         start.cancel()  # again: before Python 3.12 a wait that ends at the same moment may swallow it
         await asyncio.wait([start], timeout=1)
     return False
-
-
-def _calm_collector() -> None:
-    """What was loaded stays for good and is not looked at again; messages end by reference count, so cycles are rare."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 20, 50)

@@ -366,7 +366,7 @@ class ControlApi:
 
     async def _answer(self, request: InboundRequest, parts: list[str], query: dict[str, str]) -> Any:
         control = self._control
-        after_seq, limit = _whole(query.get("after", "0")), _whole(query.get("limit", "100"))
+        after_seq, limit = whole_number(query.get("after", "0")), whole_number(query.get("limit", "100"))
         match request.method, parts:
             case "GET", ["status"]:
                 return await control.status()
@@ -383,10 +383,10 @@ class ControlApi:
                 )
             case "POST", ["dead-letters", seq, "replay"]:
                 from_start = query.get("from_start") == "1"
-                await control.replay(_whole(seq), body=request.body or None, from_start=from_start)
+                await control.replay(whole_number(seq), body=request.body or None, from_start=from_start)
                 return {"replayed": seq}
             case "POST", ["dead-letters", seq, "discard"]:
-                await control.discard(_whole(seq), query.get("reason", "discarded by hand"))
+                await control.discard(whole_number(seq), query.get("reason", "discarded by hand"))
                 return {"discarded": seq}
             case "POST", ["flows" | "systems" as kind, name, "pause"]:
                 return await control.pause(kind[:-1], urllib.parse.unquote(name), _reason(query))
@@ -405,7 +405,7 @@ class ControlApi:
                 )
             case "POST", ["messages", seq, ("pause" | "resume" | "cancel" | "migrate") as word]:
                 undo, force = query.get("undo") == "1", query.get("force") == "1"
-                return await control.steer(word, _whole(seq), reason=_reason(query), undo=undo, force=force)
+                return await control.steer(word, whole_number(seq), reason=_reason(query), undo=undo, force=force)
             case "POST", ["send", flow]:
                 is_backfill = query.get("backfill") == "1"
                 event_id = query.get("event_id", "")
@@ -417,8 +417,8 @@ def _reason(query: Mapping[str, str]) -> str:
     return query.get("reason", "")[:REASON_LENGTH_MAX]
 
 
-def _whole(text: str) -> int:
-    """Raises ValueError for what is no whole number the journal could have given."""
+def whole_number(text: str) -> int:
+    """Of a message. Raises ValueError for what is no whole number the journal could have given."""
     if not text.isascii() or not text.isdigit() or int(text) > SEQ_MAX:
         raise ValueError(f"'{text[:40]}' is not a whole number from 0 to {SEQ_MAX}")
     return int(text)

@@ -13,7 +13,7 @@ import msgspec
 
 from accord.engine.answer import Answer
 from accord.engine.clock import Clock
-from accord.engine.control import Control, ControlError
+from accord.engine.control import Control, ControlError, whole_number
 from accord.engine.engine import Engine
 from accord.engine.steering import SteeringError
 from accord.errors import AccordError, JournalError
@@ -104,7 +104,7 @@ class Monitor:
         if not self._sessions.is_form_ours(visitor, form.get("form", ""), request.headers):
             return self._said(403, "The form is not from this page", "Load the page again and repeat.", visitor)
         if parts[:1] == ["dead"] and parts[2:] == ["check"]:
-            problems = await self._views.problems_of(_seq(parts[1]), form.get("body", "").encode())
+            problems = await self._views.problems_of(whole_number(parts[1]), form.get("body", "").encode())
             return Answer(200, msgspec.json.encode({"problems": problems}), headers=HEADERS)
         try:
             acted = await self._act(parts, form)
@@ -132,14 +132,14 @@ class Monitor:
                     await control.resume(kind[:-1], name)
                 return f"{kind[:-1].capitalize()} {name} {word}d.", f"{PREFIX}{kind}/{quote(name)}"
             case ["messages", seq, ("pause" | "resume" | "cancel") as word]:
-                steered = await control.steer(word, _seq(seq), reason=reason, undo=form.get("undo") == "1")
-                return f"Message {seq}: {steered.state}.", f"{PREFIX}messages/{_seq(seq)}"
+                steered = await control.steer(word, whole_number(seq), reason=reason, undo=form.get("undo") == "1")
+                return f"Message {seq}: {steered.state}.", f"{PREFIX}messages/{whole_number(seq)}"
             case ["dead", seq, "replay"]:
                 body = form["body"].encode() if form.get("body") else None
-                await control.replay(_seq(seq), body=body, from_start=form.get("from_start") == "1")
-                return f"Message {seq} is on its way again.", f"{PREFIX}messages/{_seq(seq)}"
+                await control.replay(whole_number(seq), body=body, from_start=form.get("from_start") == "1")
+                return f"Message {seq} is on its way again.", f"{PREFIX}messages/{whole_number(seq)}"
             case ["dead", seq, "discard"]:
-                await control.discard(_seq(seq), reason or "discarded by hand")
+                await control.discard(whole_number(seq), reason or "discarded by hand")
                 return f"Message {seq} was discarded.", f"{PREFIX}dead"
             case ["causes", cause, "replay"]:
                 return await self._replay_cause(cause), f"{PREFIX}dead"
@@ -178,12 +178,6 @@ def monitor_of(engine: Engine) -> Monitor:
     """For ``Engine.site``."""
     is_local = engine.settings.host in LOOPBACK_NAMES or engine.settings.host.startswith("127.")
     return Monitor(engine.project, engine.control, engine.observer, engine.clock, engine.token, is_local=is_local)
-
-
-def _seq(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise ValueError(f"'{text[:40]}' is no number of a message")
-    return int(text)
 
 
 def _static(name: str) -> Answer:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 from markupsafe import Markup
 
-from accord.engine.control import LIST_MAX, OPEN_STATES, Control
+from accord.engine.control import LIST_MAX, OPEN_STATES, Control, whole_number
 from accord.flow.flow import Flow
 from accord.flow.trigger import FilesTrigger, ManualTrigger, PollTrigger, ScheduleTrigger, Trigger
 from accord.mapping.contract import problems_of
@@ -44,13 +44,13 @@ class Views:
             case ["messages"]:
                 return await self._messages(query)
             case ["messages", seq]:
-                return await self._message(_whole(seq))
+                return await self._message(whole_number(seq))
             case ["dead"]:
                 return "dead.html", {"causes": await self.causes(), "letters_max": LIST_MAX}
             case ["causes", id_]:
                 return await self._cause(id_)
             case ["dead", seq]:
-                return await self._letter(_whole(seq), query.get("reveal") == "1")
+                return await self._letter(whole_number(seq), query.get("reveal") == "1")
         return None
 
     # --- map, flows, systems
@@ -115,7 +115,7 @@ class Views:
         state = query.get("state", "")
         if state and state not in STATES:
             raise ValueError(f"'{state}' is no state; there are {', '.join(STATES)}")
-        after = _whole(query.get("after") or "0")
+        after = whole_number(query.get("after") or "0")
         chosen = {name: query.get(name, "").strip() for name in ("flow", "key", "id")}
         rows = await self._control.messages(**chosen, state=state, after_seq=after, limit=PAGE_SIZE + 1)
         return "messages.html", {
@@ -167,12 +167,6 @@ class Views:
         letters = await self._control.dead_letters(after_seq=seq - 1, limit=1)
         flow = self._project.flows.get(letters[0].flow) if letters else None
         return problems_of(flow.contract if flow is not None else None, body)
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise ValueError(f"'{text[:40]}' is no whole number")
-    return int(text)
 
 
 def _system_view(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from accord.connectors.http.settings import FindSettings, GetSettings, HttpEntit
 from accord.errors import Faults, Place, did_you_mean
 from accord.record import Entity
 from accord.record.types import Field, Json, List, Object
+from accord.sdk.addresses import is_loopback
 from accord.sdk.auth import ClientCredentials, NoAuth, RefreshToken
 from accord.sdk.bodies import placeholders
 from accord.sdk.connector import WriteMode
@@ -188,10 +188,7 @@ class _Checker:
 
 def is_local(host: str) -> bool:
     """Loopback: nothing leaves the machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+    return is_loopback(host) or host.endswith(".localhost")
 
 
 def _leads_somewhere(field: Field, path: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from accord.connectors.salesforce.writing import COLLECTION_MAX
 from accord.errors import Faults
 from accord.record import Entity, Field
 from accord.record.types import String
+from accord.sdk.addresses import is_loopback
 from accord.sdk.connector import (
     Capabilities,
     Connection,
@@ -79,7 +79,7 @@ class SalesforceKind(KindBase):
         if not url.hostname or url.path or url.query or url.username:
             mend = "Write the org's My Domain, like https://acme.my.salesforce.com."
             faults.add("connector.bad-address", place, f"'{settings.address}' is no address of an org.", mend)
-        elif url.scheme == "http" and not _is_local(url.hostname):
+        elif url.scheme == "http" and not is_loopback(url.hostname):
             faults.add("connector.plain-http", place, "The credentials would go out unencrypted.", "Use https://.")
         for entity in entities.values():
             self._check_entity(entity, faults)
@@ -101,10 +101,3 @@ class SalesforceKind(KindBase):
 
     def connect(self, settings: SalesforceSettings, entities: Mapping[str, Entity], context: Context) -> Connection:
         return SalesforceConnection(settings, context)
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

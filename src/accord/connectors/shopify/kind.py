@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from accord.connectors.shopify.settings import ShopifySettings
 from accord.connectors.shopify.writing import MEANS
 from accord.errors import Faults, did_you_mean
 from accord.record import Entity
+from accord.sdk.addresses import is_loopback
 from accord.sdk.connector import Capabilities, Connection, Context, KindBase, Operation, RateLimit
 from accord.settings.node import Node
 
@@ -56,10 +56,10 @@ class ShopifyKind(KindBase):
         key = "address" if settings.address else "store"
         place = node.place_of(key)
         url = urlsplit(settings.base_address)
-        if not url.hostname or url.path or url.username or ("." not in url.hostname and not _is_local(url.hostname)):
+        if not url.hostname or url.path or url.username or ("." not in url.hostname and not is_loopback(url.hostname)):
             mend = "Write the shop's domain, like acme.myshopify.com."
             faults.add("connector.bad-address", place, f"'{settings.base_address}' is no address of a shop.", mend)
-        elif url.scheme == "http" and not _is_local(url.hostname):
+        elif url.scheme == "http" and not is_loopback(url.hostname):
             mend = "Use https://."
             faults.add("connector.plain-http", place, "The access token would go out unencrypted.", mend)
         if settings.api_version != API_VERSION:
@@ -77,10 +77,3 @@ class ShopifyKind(KindBase):
 
     def connect(self, settings: ShopifySettings, entities: Mapping[str, Entity], context: Context) -> Connection:
         return ShopifyConnection(settings, context)
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

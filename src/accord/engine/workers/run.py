@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import secrets
 import shutil
@@ -20,6 +19,7 @@ import uvloop
 
 from accord.engine.build import settings_of, store_of
 from accord.engine.cluster.cluster import MemberSettings
+from accord.engine.collector import calm_collector
 from accord.engine.engine import STATE_FILE, Engine, Site, tell_state
 from accord.engine.server import BACKLOG, address_of, bound_socket
 from accord.engine.workers.supervisor import Supervisor
@@ -32,7 +32,6 @@ from accord.observe import Observer
 from accord.project import Project
 from accord.settings.secret import Secret
 
-COLLECT_AFTER = 20_000  # allocations; the default of 700 costs about a twentieth of the throughput
 _SOCKET_PATH_BYTES_MAX = 100  # what fits into an address of the operating system
 
 
@@ -93,7 +92,7 @@ def run_workers(
             drain_s=settings.drain_s,
             on_ready=lambda: tell_state(settings.state_folder, "http://" + shown, token.reveal()),
         )
-        _calm_collector()
+        calm_collector()
         try:
             return supervisor.run()
         finally:
@@ -137,10 +136,3 @@ def _meeting_place(state_folder: Path) -> Iterator[Path]:
         yield folder.absolute()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _calm_collector() -> None:
-    """What is loaded by now stays for good, shared with every process to come: no collection may write to it."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 20, 50)

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from accord.errors import JournalError, JournalFull
+from accord.journal.faults import closed, operation_fault
 from accord.journal.hub.frames import (
     RESULTS,
     SOCKET_BUFFER_BYTES,
@@ -59,7 +60,7 @@ class HubStore:
 
     async def close(self) -> None:
         self._is_closing = True
-        self._gone = self._gone or _closed()
+        self._gone = self._gone or closed()
         if self._frames is not None:
             await self._frames.close()
 
@@ -142,16 +143,12 @@ class HubStore:
         if self._gone is not None:
             raise self._gone
         if self._frames is None:
-            raise _closed()
+            raise closed()
         self._number += 1
         try:
             self._frames.send(request(self._number))
         except (TypeError, ValueError, OverflowError) as error:
-            raise JournalError(
-                f"An operation cannot be stored: {type(error).__name__}: {error}.",
-                mend="Its text must be Unicode, its times must carry a zone.",
-                code="journal.operation",
-            ) from error
+            raise operation_fault(error) from error
         future = asyncio.get_running_loop().create_future()
         self._waiting[self._number] = (decode, future)
         return future
@@ -173,10 +170,6 @@ class HubStore:
             return
         self._gone = fenced("the process that writes the journal has ended")
         self._on_lost()
-
-
-def _closed() -> JournalError:
-    return JournalError("The journal is closed.", mend="Open it before use.", code="journal.closed")
 
 
 def _error_of(failed: Failed) -> JournalError:

@@ -27,11 +27,12 @@ from typing import Any, ClassVar, Literal
 
 from accord.errors import JournalError, JournalFull
 from accord.journal.encoding import to_us
+from accord.journal.faults import closed, operation_fault
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, Operation, Prune
 from accord.journal.reads import InlineReads
 from accord.journal.replica import Replica
 from accord.journal.stores.jetstream_entries import Beat, Closing, Opening, encode_entry, group_entries
-from accord.journal.stores.jetstream_faults import closed, fenced, locked, operation_fault, unavailable
+from accord.journal.stores.jetstream_faults import fenced, locked, unavailable
 from accord.journal.stores.jetstream_follow import Follower
 from accord.journal.stores.jetstream_keep import Keeper, KeepSettings
 from accord.journal.stores.jetstream_log import LogSettings, LogStream, Raw

@@ -32,18 +32,6 @@ def locked(owner: str) -> JournalError:
     )
 
 
-def closed() -> JournalError:
-    return JournalError("The journal is closed.", mend="Open it before use.", code="journal.closed")
-
-
-def operation_fault(error: BaseException) -> JournalError:
-    return JournalError(
-        f"An operation cannot be stored: {type(error).__name__}: {error}.",
-        mend="Its text must be Unicode, its times must carry a zone.",
-        code="journal.operation",
-    )
-
-
 def other_log(stream: str) -> JournalError:
     return JournalError(
         f"The journal on this machine belongs to another log than stream '{stream}'.",

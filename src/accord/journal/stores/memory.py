@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from accord.errors import JournalError
+from accord.journal.faults import closed, operation_fault
 from accord.journal.operations import (
     Accept,
     Accepted,
@@ -99,7 +100,7 @@ class MemoryStore:
 
     def commit_of(self, groups: Sequence[tuple[int, Sequence[Operation]]]) -> list[Any]:
         if not self._is_open:
-            raise JournalError("The journal is closed.", mend="Open it before use.", code="journal.closed")
+            raise closed()
         before = self._tables.copy()
         results: list[Any] = []
         try:
@@ -111,11 +112,7 @@ class MemoryStore:
             raise
         except (TypeError, ValueError) as error:
             self._tables = before
-            raise JournalError(
-                f"An operation cannot be stored: {type(error).__name__}: {error}.",
-                mend="Its text must be Unicode, its times must carry a zone.",
-                code="journal.operation",
-            ) from error
+            raise operation_fault(error) from error
 
     def _apply(self, operation: Operation) -> Any:
         match operation:

@@ -31,17 +31,11 @@ from psycopg import errors
 
 from accord.errors import JournalError
 from accord.journal.encoding import to_us
+from accord.journal.faults import closed, operation_fault
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, Operation
 from accord.journal.stores import postgresql_membership as membership
 from accord.journal.stores import postgresql_reads as reads
-from accord.journal.stores.postgresql_faults import (
-    OPERATION_FAULTS,
-    closed,
-    fenced,
-    operation_fault,
-    translate,
-    unavailable,
-)
+from accord.journal.stores.postgresql_faults import OPERATION_FAULTS, fenced, translate, unavailable
 from accord.journal.stores.postgresql_holding import Holding
 from accord.journal.stores.postgresql_migrate import migrate
 from accord.journal.stores.postgresql_rare import Context

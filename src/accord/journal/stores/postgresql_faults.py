@@ -38,18 +38,6 @@ def not_owner(part: int) -> JournalError:
     )
 
 
-def closed() -> JournalError:
-    return JournalError("The journal is closed.", mend="Open it before use.", code="journal.closed")
-
-
-def operation_fault(error: BaseException) -> JournalError:
-    return JournalError(
-        f"An operation cannot be stored: {type(error).__name__}: {error}.",
-        mend="Its text must be Unicode, its times must carry a zone.",
-        code="journal.operation",
-    )
-
-
 def translate(error: psycopg.Error) -> JournalError:
     """Of a connection that still works."""
     if isinstance(error, errors.DiskFull):

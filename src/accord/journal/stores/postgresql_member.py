@@ -23,13 +23,14 @@ import psycopg
 
 from accord.errors import JournalError
 from accord.journal.encoding import to_us
+from accord.journal.faults import closed
 from accord.journal.operations import Accept, Operation
 from accord.journal.parts import mask_of
 from accord.journal.shared import LEASE_S, Census, Member
 from accord.journal.stores import postgresql_membership as membership
 from accord.journal.stores import postgresql_reads as reads
 from accord.journal.stores.postgresql import PostgresqlStore
-from accord.journal.stores.postgresql_faults import closed, fenced
+from accord.journal.stores.postgresql_faults import fenced
 from accord.journal.stores.postgresql_membership import Seen
 from accord.journal.stores.postgresql_migrate import migrate, needs_nobody_else
 from accord.journal.stores.postgresql_session import (

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.errors import JournalError, JournalFull
+from accord.journal.faults import closed, operation_fault
 from accord.journal.operations import Operation
 from accord.journal.parts import ALL_PARTS, is_in
 from accord.journal.shared import PARTS, part_of
@@ -158,7 +159,7 @@ class SqliteStore(SqliteReads):
 
     def commit_of(self, groups: Sequence[tuple[int, Sequence[Operation]]]) -> list[Any]:
         if not self._is_open:
-            raise JournalError("The journal is closed.", mend="Open it before use.", code="journal.closed")
+            raise closed()
         writes = self._writes
         apply = writes.apply
         try:
@@ -178,11 +179,7 @@ class SqliteStore(SqliteReads):
         except BaseException as error:
             self._roll_back()
             if isinstance(error, _OPERATION_FAULTS):
-                raise JournalError(
-                    f"An operation cannot be stored: {type(error).__name__}: {error}.",
-                    mend="Its text must be Unicode, its times must carry a zone.",
-                    code="journal.operation",
-                ) from error
+                raise operation_fault(error) from error
             if isinstance(error, sqlite3.Error):
                 self._shorten_log(error)
                 raise self._translate(error, "written") from error
