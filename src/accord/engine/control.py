@@ -163,6 +163,11 @@ class Control:
             "counters": counters,
         }
 
+    async def settled(self) -> dict[str, int]:
+        """Flow → messages done and dead so far, of the whole journal; asks no other engine."""
+        counts = await self._journal.reads.counts()
+        return {name: counts.get((name, "done"), 0) + counts.get((name, "dead"), 0) for name in self._flows}
+
     async def messages(
         self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
     ) -> list[MessageView]:

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
@@ -37,13 +36,12 @@ class History:
         """Until cancelled."""
         while True:
             try:
-                self.add(await self._control.status())
+                self.add(await self._control.settled())
             except JournalError:
                 pass  # away for the moment: the picture has a gap
             await asyncio.sleep(SAMPLE_EVERY_S)
 
-    def add(self, status: Mapping[str, Any]) -> None:
-        settled = {flow["name"]: flow["done"] + flow["dead"] for flow in status["flows"]}
+    def add(self, settled: Mapping[str, int]) -> None:
         self._samples.append(Sample(self._clock.monotonic(), settled))
 
     def rate_per_s(self, flow: str) -> float:

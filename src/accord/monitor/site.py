@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import importlib.resources
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-import jinja2
 import msgspec
 
 from accord.engine.answer import Answer
@@ -24,6 +24,9 @@ from accord.observe import Observer
 from accord.observe.events import OperatorActed
 from accord.project import Project
 from accord.sdk.http import InboundRequest, encode_json
+
+if TYPE_CHECKING:
+    import jinja2
 
 PREFIX = "/monitor/"
 FORM_SIZE_BYTES_MAX = 20_000_000  # a payload as form text takes up to three times its size
@@ -57,11 +60,19 @@ class Monitor:
         self._history = History(control, clock)
         self._views = Views(project, control, self._history)
         self._sessions = Sessions(token, is_local=is_local)
-        loader = jinja2.PackageLoader("accord.monitor", "templates")
-        self._templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-        self._templates.globals["project"] = project.name
-        self._templates.filters |= {"when": _when, "ago": _ago, "json": _json, "rate": _rate}
+        self._project = project.name
         self.run = self._history.run
+
+    @functools.cached_property
+    def _templates(self) -> jinja2.Environment:
+        """Made for the first page: an engine nobody looks at need not load them."""
+        import jinja2
+
+        loader = jinja2.PackageLoader("accord.monitor", "templates")
+        templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+        templates.globals["project"] = self._project
+        templates.filters |= {"when": _when, "ago": _ago, "json": _json, "rate": _rate}
+        return templates
 
     async def handle(self, request: InboundRequest) -> Answer:
         sessions = self._sessions

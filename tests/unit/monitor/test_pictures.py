@@ -64,9 +64,9 @@ def test_rates_are_of_the_last_moments_and_never_negative() -> None:
     assert history.rate_per_s("f") == 0.0
     for at_s, done in ((0, 0), (60, 60_000), (60 + RATE_OVER_S / 2, 60_000), (60 + RATE_OVER_S, 60_300)):
         clock.at_s = at_s
-        history.add({"flows": [{"name": "f", "done": done, "dead": 0}]})
+        history.add({"f": done})
     assert history.rate_per_s("f") == 300 / RATE_OVER_S
     clock.at_s += 1
-    history.add({"flows": [{"name": "f", "done": 10, "dead": 0}]})  # retention has removed the others
+    history.add({"f": 10})  # retention has removed the others
     assert history.bars("f")[-1] == 0.0
     assert history.bars("f")[0] == 1000.0
