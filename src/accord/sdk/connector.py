@@ -20,6 +20,7 @@ import msgspec
 from accord.errors import ConnectorError, Faults
 from accord.record import Done, Entity, Field, Outcome
 from accord.sdk.budget import Budget, nobody_asks
+from accord.sdk.bulk import LoadMode
 from accord.sdk.http import HttpClient, InboundRequest
 from accord.settings.node import Node
 
@@ -65,6 +66,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     idempotency: Mapping[WriteMode, Idempotency] = {}
     write_items_max: int = 1
     at_least_once_reason: str = ""  # shown by `accord check` where idempotency is NONE: what the target would need
+    bulk_read: bool = False  # the connection is an ``accord.sdk.bulk.BulkSource`` for this entity
+    bulk_write: frozenset[LoadMode] = frozenset()  # … a ``BulkTarget``, in these modes
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,6 +226,12 @@ class ReadFailed(ConnectorError):
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
         super().__init__(str(getattr(outcome, "reason", outcome)))
+
+
+class LoadFailed(ReadFailed):
+    """A load stopped; ``outcome`` as for ReadFailed. Chunks written before it stay written."""
+
+    code = "connector.load-failed"
 
 
 class ConnectorKind(Protocol):

@@ -1,0 +1,137 @@
+"""The bulk part of the connector contract: reading and writing batches of columns.
+
+A connection whose capabilities say ``bulk_read`` or ``bulk_write`` implements ``BulkSource`` or ``BulkTarget``. The engine serves
+all others page by page, so a connector needs this only for speed, for loading modes, or for reading in parallel.
+
+A load survives kill -9 at any instant because position and data move together: the engine names every chunk by a number that is
+the same on every attempt, and asks the target first which chunks it already has. A target keeps the number in the transaction
+of the data (tables), or in the name of a file that is moved into place whole (files). What is written under way and shown only
+at the end (``replace``, ``history``, ``delete_missing``) is staged; ``finish`` shows it in one step and may be called again.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from accord.record import Entity
+from accord.record.batch import Batch
+
+if TYPE_CHECKING:
+    import polars
+
+CHUNK_ROWS = 50_000  # rows of one chunk: large enough for columns to pay, small enough that a dozen fit in memory
+
+
+class LoadMode(enum.StrEnum):
+    APPEND = "append"
+    UPSERT = "upsert"
+    REPLACE = "replace"  # the new rows take the place of all old ones, in one step
+    DELETE_MISSING = "delete_missing"  # upsert, then rows whose key was not read are deleted
+    HISTORY = "history"  # slowly changing dimension type 2: old versions are closed, not overwritten
+
+
+class BulkRead(msgspec.Struct, frozen=True, kw_only=True):
+    """What to read. ``position``: where an earlier read stopped (None: the beginning). ``fields``: only these are needed (None: all).
+
+    ``since``: only records whose ``cursor`` field is at or after this value (typed as the field); the engine has already taken
+    the overlap off it. ``until``: only records whose ``cursor`` is below it. Rows come ordered by cursor and key when ``cursor`` is
+    given, in the source's own lasting order otherwise.
+    """
+
+    position: Any = None
+    fields: frozenset[str] | None = None
+    rows: int = CHUNK_ROWS
+    cursor: str = ""
+    since: Any = None
+    until: Any = None
+
+
+class BulkSource(Protocol):
+    def read_bulk(self, entity: Entity, request: BulkRead) -> AsyncIterator[Batch]:
+        """Batches of at most ``request.rows`` rows, the last one marked. Memory is bounded by a few batches. Raises ReadFailed."""
+        ...
+
+
+class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One load. ``id`` is the same when a killed load is taken up again. ``key``: the fields that identify a record of the target.
+
+    ``deleted_share_max``: DELETE_MISSING refuses to delete more than this share of the target's rows. ``started``: ISO 8601, the time
+    from which HISTORY says versions are valid.
+    """
+
+    id: str
+    mode: LoadMode
+    key: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    deleted_share_max: float = 0.2
+    started: str = ""
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """``number`` counts from 0 and is the same on every attempt, as are the rows of a chunk. ``frame`` is in the target's types."""
+
+    number: int
+    frame: polars.DataFrame
+
+
+class RowReject(msgspec.Struct, frozen=True):
+    """A row the target refused for good. ``row``: its index in the chunk's frame."""
+
+    row: int
+    reason: str
+    path: str = ""
+    code: str = "connector.rejected"
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What came of a chunk: every row is in ``rejects`` or was written. ``was_there``: the target had the whole chunk already;
+    ``rejects`` is then what it refused the first time."""
+
+    rows: int
+    rejects: tuple[RowReject, ...] = ()
+    was_there: bool = False
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole load, as the target counts it; None where it cannot tell."""
+
+    inserted: int | None = None
+    updated: int | None = None
+    unchanged: int | None = None
+    deleted: int | None = None
+
+
+class Load(Protocol):
+    """One load under way. Methods are called one after another, but for ``write``, of which the engine keeps ``at_once`` in flight.
+
+    Trouble of the whole target is raised as ``accord.sdk.connector.LoadFailed``: Retry and Reconnect are tried again by the
+    engine (the same chunk, the same number), Reject ends the load.
+    """
+
+    at_once: int
+
+    async def begin(self) -> None:
+        """Opens the load or takes it up again."""
+        ...
+
+    async def write(self, chunk: Chunk) -> Written:
+        """Durable when it returns. A chunk written before (same load, same number) is not written again."""
+        ...
+
+    async def finish(self) -> Loaded:
+        """Every chunk has been written: merges, swaps, deletes. Repeating it changes nothing."""
+        ...
+
+    async def abandon(self) -> None:
+        """The load will never be finished: removes what was staged. Rows of APPEND and UPSERT stay."""
+        ...
+
+
+class BulkTarget(Protocol):
+    def load(self, entity: Entity, spec: LoadSpec) -> Load:
+        """No I/O yet."""
+        ...
