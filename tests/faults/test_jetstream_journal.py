@@ -101,6 +101,9 @@ def test_an_engine_cut_off_commits_nothing_and_its_standby_takes_over(tmp_path: 
                 first.timeout_s = 3.0
                 second.launch()
                 second.wait(lambda: "journal.stands-by" in second.log, "stands by")
+                assert second.request("GET", "/healthz") == (200, b'{"status":"alive"}')
+                assert second.request("GET", "/readyz")[0] == 503
+                assert second.request("POST", "/hooks/desk", b"{}")[0] == 503
                 wait_progress(senders, 30)
                 for proxy in between:
                     proxy.toxics = Toxics(half_open=True)

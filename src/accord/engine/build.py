@@ -43,10 +43,13 @@ def engine_of(
         settings = settings_of(project, address, member=member_of(spec.members))
         return Engine(project, settings, _shared_store_of(spec), observer=observer)
     store = store_of(project, spec, observer, may_stand_by=may_stand_by)
-    return Engine(project, settings_of(project, address), store, observer=observer)
+    settings = settings_of(project, address, may_stand_by=may_stand_by and spec.store.kind == "jetstream")
+    return Engine(project, settings, store, observer=observer)
 
 
-def settings_of(project: Project, address: str = "", *, member: MemberSettings | None = None) -> EngineSettings:
+def settings_of(
+    project: Project, address: str = "", *, member: MemberSettings | None = None, may_stand_by: bool = False
+) -> EngineSettings:
     """``member``: for an engine on a SharedStore."""
     spec = project.environment.spec
     if address:
@@ -78,6 +81,7 @@ def settings_of(project: Project, address: str = "", *, member: MemberSettings |
         drain_s=spec.drain.total_seconds(),
         api_token=spec.api_token,
         member=member,
+        may_stand_by=may_stand_by,
     )
 
 

@@ -27,13 +27,13 @@ from accord.engine.dispatch import FlowQueue
 from accord.engine.ends import Stop
 from accord.engine.gate import Gate
 from accord.engine.http import PooledHttpClient
-from accord.engine.intake import Callers, Ended, Intake
+from accord.engine.intake import Callers, Ended, Intake, report_defect, standing_by
 from accord.engine.pauses import Pauses
 from accord.engine.pressure import Pressure
 from accord.engine.release import Releaser
 from accord.engine.retention import Retention, prune_forever
 from accord.engine.run import Attempt
-from accord.engine.server import WebServer
+from accord.engine.server import Defect, Handle, WebServer
 from accord.engine.sources import Reader, Schedule
 from accord.engine.subscribe import subscribe_forever
 from accord.engine.versions import Versions, held_for_version
@@ -74,6 +74,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 20.0
     api_token: Secret | None = None  # None: a new one for each start, in the state folder
     member: MemberSettings | None = None  # on a shared journal: how this engine joins the others
+    may_stand_by: bool = False  # the journal may be another engine's for long: the address answers meanwhile
     with_web: bool = True
     tells_state: bool = True
 
@@ -147,6 +148,8 @@ class Engine:
     async def start(self) -> None:
         """Raises JournalError, ConnectorError, OSError (address taken); what was opened is closed again."""
         try:
+            if self.settings.may_stand_by and self.settings.with_web:
+                await self._stand_by()
             await self.open_journal(is_member=True)
             crash_point("start.journal-open")
             bound = self._bind()
@@ -343,6 +346,23 @@ class Engine:
         reader = Reader(flows, trigger, port, self.acceptor, self.journal, self.clock, self.observer)
         self._spawn_one(reader.name, reader.run)
 
+    async def _stand_by(self) -> None:
+        """Answers at the address before the journal is open, so that whoever watches sees an engine that is alive and not ready."""
+        self._web = self._web_server(standing_by, functools.partial(report_defect, self.observer))
+        self._web.bind()
+        await self._web.start()
+
+    def _web_server(self, handle: Handle, defect: Defect) -> WebServer:
+        return WebServer(
+            handle,
+            defect,
+            self.settings.host,
+            self.settings.port,
+            drain_s=self.settings.drain_s / 2,
+            body_size_bytes_max=self.settings.bounds.body_size_bytes_max,
+            listener=self._listener,
+        )
+
     def _bind(self) -> str:
         """Takes the address before any message runs, so that one that is taken stops the start at once."""
         if not self.settings.with_web:
@@ -374,22 +394,18 @@ class Engine:
             control=ControlApi(self.control, self.token).handle,
             pages=site.handle if site is not None else None,
         )
-        self._web = WebServer(
-            intake.handle,
-            intake.defect,
-            self.settings.host,
-            self.settings.port,
-            drain_s=self.settings.drain_s / 2,
-            body_size_bytes_max=self.settings.bounds.body_size_bytes_max,
-            listener=self._listener,
-        )
+        if self._web is None:
+            self._web = self._web_server(intake.handle, intake.defect)
+        else:
+            self._web.handle, self._web.defect = intake.handle, intake.defect
         return "http://" + self._web.bind()
 
     async def _serve(self, bound: str) -> None:
         self.address = bound or "(no web)"
         if self._web is None:
             return
-        await self._web.start()
+        if not self.settings.may_stand_by:
+            await self._web.start()
         if self.settings.tells_state:
             tell_state(self.settings.state_folder, self.address, self.token)
             self._is_told = True

@@ -88,7 +88,7 @@ class Intake:
             reply(problem(404, "intake.not-found", "there is nothing at this address"))
 
     def defect(self, request: InboundRequest, error: Exception) -> None:
-        self._observer.emit(RequestDefect(path=request.path, error=f"{type(error).__name__}: {error}"[:500]))
+        report_defect(self._observer, request, error)
 
     def _work(self, reply: Reply, work: Coroutine[Any, Any, Answer]) -> None:
         """In a task of its own: what has to wait for more than a commit."""
@@ -231,6 +231,20 @@ class Callers:
 
 
 @functools.cache
+def report_defect(observer: Observer, request: InboundRequest, error: Exception) -> None:
+    observer.emit(RequestDefect(path=request.path, error=f"{type(error).__name__}: {error}"[:500]))
+
+
+def standing_by(request: InboundRequest, reply: Reply) -> None:
+    """What an engine answers while its journal is another engine's: alive, not ready, and webhooks are for the other one."""
+    if request.path == "/healthz":
+        reply(_json(200, {"status": "alive"}))
+    elif request.path == "/readyz":
+        reply(_json(503, {"status": "standing by"}))
+    else:
+        reply(busy("another engine has the journal; this one stands by"))
+
+
 def _openapi() -> bytes:
     text = importlib.resources.files("accord.engine").joinpath("openapi.yaml").read_text("utf-8")
     node = parse_yaml(text, "openapi.yaml", Faults())

@@ -23,13 +23,15 @@ from accord.journal.stores.jetstream import JetStreamStore
 from accord.journal.stores.jetstream_entries import (
     POSITION_CURSOR,
     Group,
+    Opening,
     Part,
+    decode_entry,
     decode_position,
     digest_after,
     encode_entry,
 )
 from accord.journal.stores.jetstream_keep import KeepSettings
-from accord.journal.stores.jetstream_log import LogSettings
+from accord.journal.stores.jetstream_log import WINDOW, LogSettings, LogStream, Raw
 from accord.journal.stores.jetstream_verify import verify_log
 from accord.journal.stores.sqlite_replica import SqliteReplica
 from accord.record import Cursor
@@ -235,6 +237,48 @@ async def write_until_trimmed(machine: Machine, js: JetStreamContext, stream: st
             number += 1
             await machine.store.commit(accepts(number))
     return number
+
+
+def test_who_asks_a_server_that_lags_behind_still_takes_the_log_once(
+    nats_server: NatsCluster, stream: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The opening is written, and the server that is read from does not show it for a while."""
+    read, append, hidden = LogStream.read, LogStream.append, 0
+
+    async def appended(log: LogStream, data: bytes, id_: str, last: int, *, is_sent: bool = False) -> int | None:
+        nonlocal hidden
+        if isinstance(decode_entry(data), Opening):
+            hidden = 3
+        return await append(log, data, id_, last, is_sent=is_sent)
+
+    async def lagging(log: LogStream, first: int, limit: int = WINDOW) -> list[Raw]:
+        nonlocal hidden
+        entries = await read(log, first, limit)
+        if entries and hidden:
+            hidden -= 1
+            return []
+        return entries
+
+    async def run() -> None:
+        first = Machine(nats_server, stream, tmp_path / "first")
+        await first.store.open()
+        await first.store.commit(accepts(1))
+        await first.store.close()
+        monkeypatch.setattr(LogStream, "read", lagging)
+        monkeypatch.setattr(LogStream, "append", appended)
+        again = Machine(nats_server, stream, tmp_path / "first")
+        await again.store.open()
+        assert hidden == 0
+        await again.store.commit(accepts(2))
+        assert await ids(again.store) == ["m1", "m2"]
+        await again.store.close()
+        assert await again.verify() == []
+        async with administrator(nats_server) as js:
+            last = (await js.stream_info(stream)).state.last_seq
+            kept = [decode_entry((await js.get_msg(stream, seq)).data) for seq in range(1, last + 1)]
+        assert [type(entry) for entry in kept].count(Opening) == 2  # a second one would be another engine's
+
+    asyncio.run(run())
 
 
 def test_an_empty_machine_begins_from_a_snapshot_and_so_does_one_left_behind(
