@@ -19,7 +19,7 @@ from time import perf_counter
 from typing import Any, TypeAlias, cast
 
 from accord.errors import JournalError
-from accord.journal.operations import Accept, Accepted, Operation
+from accord.journal.operations import Accept, Accepted, Operation, size_of
 from accord.journal.reads import InlineReads, JournalReads, OrderedReads
 from accord.journal.store import AsyncStore, Store
 
@@ -203,13 +203,13 @@ class Journal:
                 future.set_result(None)
 
     def _take(self) -> list[tuple[Operation, Waiter]]:
-        """The next group: as many as fit into ``commit_size_max``, an Accept counting its messages, and at least one."""
+        """The next group: as many as fit into ``commit_size_max``, an Accept or Bury counting its messages, and at least one."""
         group: list[tuple[Operation, Waiter]] = []
         size = 0
         pending = self._pending
         while pending:
             operation = pending[0][0]
-            size += len(operation.messages) if type(operation) is Accept else 1
+            size += max(1, size_of(operation))
             if group and size > self.commit_size_max:
                 break
             group.append(pending.popleft())

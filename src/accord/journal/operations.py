@@ -6,7 +6,7 @@ unknown or already settled message is a no-op that says so.
 
 States of a message::
 
-    ready ──settle──▶ done | dead | stopped(done)
+    ready ──settle──▶ done | dead | stopped(done)          bury ──▶ dead
       │  ▲
       │  └── due time reached (release_due) / system well again (release_held) / replay of a dead letter
       ├──▶ waiting (until ``due``)
@@ -74,6 +74,23 @@ class Accept(msgspec.Struct, frozen=True, tag=True):
     """
 
     messages: tuple[Message, ...]
+    cursors: tuple[Cursor, ...] = ()
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """A row of a load that could not be processed. ``results``: of the steps that had taken it before."""
+
+    message: Message
+    dead: DeadLetter
+    results: tuple[StepResult, ...] = ()
+
+
+class Bury(msgspec.Struct, frozen=True, tag=True):
+    """Stores messages that are dead letters from the beginning, and moves cursors in the same transaction. Nobody runs them before they
+    are replayed, so any member of a shared journal may bury messages of any part. Known events and ids as for Accept.
+    Result: Accepted."""
+
+    rejected: tuple[Rejected, ...]
     cursors: tuple[Cursor, ...] = ()
 
 
@@ -192,6 +209,7 @@ class Prune(msgspec.Struct, frozen=True, tag=True):
 
 Operation: TypeAlias = (
     Accept
+    | Bury
     | Settle
     | Move
     | Replay
@@ -203,6 +221,13 @@ Operation: TypeAlias = (
     | MarkSeen
     | Prune
 )
+
+
+def size_of(operation: Operation) -> int:
+    """How many messages it may add to the journal."""
+    if type(operation) is Accept:
+        return len(operation.messages)
+    return len(operation.rejected) if type(operation) is Bury else 0
 
 
 # --- what comes back -------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from accord.errors import JournalError
 from accord.journal.operations import (
     Accept,
+    Bury,
     CrossReference,
     DeadLetter,
     Discard,
@@ -35,6 +36,7 @@ from accord.journal.operations import (
     Move,
     Operation,
     Prune,
+    Rejected,
     ReleaseDue,
     ReleaseHeld,
     Replay,
@@ -322,6 +324,37 @@ class JournalSuite:
 
     # dead letters
 
+    def test_a_message_can_be_born_dead_and_moves_cursors(self, store: Store, clock: Clock) -> None:
+        accept(store, message(1, event_id="known"))
+        clock.advance(5)
+        result = (StepResult("a", b"1"),)
+        rejected = (
+            Rejected(message(2), letter("no such sku"), result),
+            Rejected(message(3, event_id="known"), letter()),
+            Rejected(message(4, event_id="e"), letter("too long")),
+            Rejected(message(5, event_id="e"), letter()),
+        )
+        (found,) = store.commit([Bury(rejected, (Cursor("bulk", b"1"),))])
+        assert [(one.seq, one.is_duplicate) for one in found.messages] == [(2, False), (1, True), (3, False), (3, True)]
+        assert store.commit([Bury(rejected[:1], (Cursor("bulk", b"2"),))])[0].messages[0].is_duplicate
+        assert store.commit([Bury((), ())])[0].messages == ()
+        assert store.cursor("bulk") == b"2"
+        letters = store.dead_letters(flow="f")
+        assert [(one.seq, one.dead.reason, one.attempts) for one in letters] == [
+            (2, "no such sku", 0),
+            (3, "too long", 0),
+        ]
+        assert (letters[0].message, letters[0].at) == (message(2), START + dt.timedelta(seconds=5))
+        assert store.counts() == {("f", "ready"): 1, ("f", "dead"): 2}
+        assert seqs(store.lease("f", 0, 10)) == [1]
+        assert store.commit([Settle(seq=1, state=State.DONE), Settle(seq=2, state=State.DONE), Replay(2)]) == [
+            True,
+            False,
+            True,
+        ]
+        (lease,) = store.lease("f", 0, 10)
+        assert (lease.seq, lease.results) == (2, {"a": b"1"})
+
     def test_a_dead_letter_is_listed_replayed_and_discarded(self, store: Store, clock: Clock) -> None:
         accept(store, message(1), message(2, flow="g"))
         clock.advance(5)
@@ -478,8 +511,10 @@ _SETTLES = st.builds(
     reason=st.sampled_from(["", "why"]), dead=st.none() | st.just(letter()), references=_REFERENCES, cursors=_CURSORS,
 )  # fmt: skip
 _LIMITS = st.integers(1, 3)
+_REJECTED = st.builds(Rejected, _MESSAGES, st.just(letter()), _RESULTS)
 _OPERATIONS: st.SearchStrategy[Operation] = st.one_of(
     st.builds(Accept, st.lists(_MESSAGES, min_size=1, max_size=3).map(tuple), _CURSORS),
+    st.builds(Bury, st.lists(_REJECTED, max_size=3).map(tuple), _CURSORS),
     _SETTLES,
     _SETTLES,
     st.builds(

@@ -27,11 +27,13 @@ from hypothesis.stateful import run_state_machine_as_test
 from accord.errors import JournalError
 from accord.journal.operations import (
     Accept,
+    Bury,
     CrossReference,
     Discard,
     MarkSeen,
     Operation,
     Prune,
+    Rejected,
     ReleaseDue,
     ReleaseHeld,
     Replay,
@@ -201,6 +203,19 @@ class SharedSuite:
             )
             assert await second.references([("crm.clients", "c7", "shop.customers")]) == ["7"]
             assert await second.cursor("c") == b"1"
+
+        play(test)
+
+    def test_a_member_buries_messages_of_anybodys_parts(self, play: Any) -> None:
+        async def test(company: Company) -> None:
+            first, second = await company.two()
+            rejected = tuple(Rejected(in_part(n, n), letter()) for n in (0, 1))
+            (found,) = await first.commit([Bury(rejected, (Cursor("bulk", b"1"),))])
+            seqs_of = [one.seq for one in found.messages]
+            assert seqs(await second.dead_letters()) == sorted(seqs_of)
+            assert await second.cursor("bulk") == b"1"
+            assert await first.commit([Replay(seqs_of[1])]) == [False]
+            assert await second.commit([Replay(seqs_of[1])]) == [True]
 
         play(test)
 

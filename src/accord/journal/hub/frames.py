@@ -17,6 +17,7 @@ from accord.errors import JournalError
 from accord.journal.operations import (
     Accept,
     Accepted,
+    Bury,
     DeadLetterRow,
     Lease,
     MessageRow,
@@ -121,11 +122,13 @@ RESULTS: dict[str, Callable[[msgspec.Raw], Any]] = {
 }
 """Decodes what is answered, by method."""
 
+_decode_accepted = msgspec.msgpack.Decoder(Accepted).decode
 _decode_leases = msgspec.msgpack.Decoder(tuple[Lease, ...]).decode
 _decode_bool = msgspec.msgpack.Decoder(bool).decode
 _decode_none = msgspec.msgpack.Decoder(None).decode
 _OUTCOMES: dict[type, Callable[[msgspec.Raw], Any]] = {
-    Accept: msgspec.msgpack.Decoder(Accepted).decode,
+    Accept: _decode_accepted,
+    Bury: _decode_accepted,
     ReleaseDue: _decode_leases,
     ReleaseHeld: _decode_leases,
     SaveCursors: _decode_none,

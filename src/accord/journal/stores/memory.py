@@ -18,6 +18,7 @@ from accord.journal.operations import (
     Accept,
     Accepted,
     AcceptedOne,
+    Bury,
     CrossReference,
     DeadLetter,
     DeadLetterRow,
@@ -120,6 +121,8 @@ class MemoryStore:
                 accepted = Accepted(tuple(self._accept(message) for message in operation.messages))
                 self._save(operation.cursors)
                 return accepted
+            case Bury():
+                return self._bury(operation)
             case Settle():
                 return self._settle(operation)
             case Move():
@@ -145,11 +148,30 @@ class MemoryStore:
             case Prune():
                 return self._prune(operation)
 
+    def _bury(self, operation: Bury) -> Accepted:
+        found = []
+        for one in operation.rejected:
+            accepted = self._admit(one.message)
+            if not accepted.is_duplicate:
+                self._replace(
+                    self._tables.entries[accepted.seq],
+                    state=State.DEAD,
+                    dead=one.dead,
+                    results={r.path: r.value for r in one.results},
+                    settled_at=self._now(),
+                )
+            found.append(accepted)
+        self._save(operation.cursors)
+        return Accepted(tuple(found))
+
     def _accept(self, message: Message) -> AcceptedOne:
-        tables = self._tables
-        (message.id + message.flow + message.key).encode()  # text that is no Unicode is refused here as in a file
         if not is_in(self._parts, part_of(message.flow, message.key)):
             raise not_owner(message.flow, message.key)
+        return self._admit(message)
+
+    def _admit(self, message: Message) -> AcceptedOne:
+        tables = self._tables
+        (message.id + message.flow + message.key).encode()  # text that is no Unicode is refused here as in a file
         if message.time.tzinfo is None:
             raise TypeError(f"the time of message {message.id} has no zone")
         mark = ("event", message.flow, message.source, message.event_id)

@@ -24,7 +24,7 @@ import psycopg
 from accord.errors import JournalError
 from accord.journal.encoding import to_us
 from accord.journal.faults import closed
-from accord.journal.operations import Accept, Operation
+from accord.journal.operations import Operation, size_of
 from accord.journal.parts import mask_of
 from accord.journal.shared import LEASE_S, Census, Member
 from accord.journal.stores import postgresql_membership as membership
@@ -188,7 +188,7 @@ class PostgresqlMember(PostgresqlStore):
         return closed() if error is None and self._member is None else error
 
     async def _provide_numbers(self, writer: Connection, operations: Sequence[Operation]) -> None:
-        count = sum(len(operation.messages) for operation in operations if type(operation) is Accept)
+        count = sum(size_of(operation) for operation in operations)
         if self._last_seq + count > self._end_seq:
             wanted = max(count, BLOCK)
             self._end_seq = await membership.more_numbers(writer, wanted)

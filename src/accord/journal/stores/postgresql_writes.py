@@ -19,6 +19,7 @@ from accord.journal.operations import (
     Accept,
     Accepted,
     AcceptedOne,
+    Bury,
     CrossReference,
     DeadLetter,
     MarkSeen,
@@ -31,6 +32,7 @@ from accord.journal.operations import (
 )
 from accord.journal.shared import part_of
 from accord.journal.stores.postgresql_arrays import bigints, blobs, texts
+from accord.journal.stores.postgresql_bury import bury
 from accord.journal.stores.postgresql_faults import not_owner
 from accord.journal.stores.postgresql_holding import IS_OWN
 from accord.journal.stores.postgresql_rare import RARE, Context, settle_of_move
@@ -165,7 +167,10 @@ class GroupWrites:
                 await self._flush()  # it builds on what the message is by then
                 gather = self._settle
                 operation = await settle_of_move(self._connection, operation)
-            if gather is None:
+            if isinstance(operation, Bury):
+                await self._flush()
+                self._results[position] = await self._bury(operation)
+            elif gather is None:
                 await self._flush()
                 self._results[position] = await RARE[type(operation)](self._connection, self._context, operation)
             elif isinstance(operation, Settle) and self.last_seq < operation.seq <= self._end_seq:
@@ -178,6 +183,12 @@ class GroupWrites:
                     await self._accept_singly(position, operation)
         await self._flush()
         return self._results
+
+    async def _bury(self, operation: Bury) -> Accepted:
+        found = await bury(self._connection, self._context, self.last_seq, operation.rejected)
+        self.last_seq += sum(not one.is_duplicate for one in found)
+        self._cursors_of(None, operation.cursors)
+        return Accepted(tuple(found))
 
     async def _accept_singly(self, position: int, operation: Any) -> None:
         """An Accept in which an id comes twice: message after message."""

@@ -19,6 +19,7 @@ from accord.journal.operations import (
     Accept,
     Accepted,
     AcceptedOne,
+    Bury,
     CrossReference,
     DeadLetter,
     Discard,
@@ -52,6 +53,10 @@ _INSERT_STEP_MARK = "INSERT INTO marks (digest, seq, at, version) VALUES (?, ?, 
 _RENEW_MARK = "UPDATE marks SET seq = ?, at = ?, version = ? WHERE digest = ?"
 _INSERT_MESSAGE = """INSERT INTO messages (seq, id, flow, key, state, is_head, accepted_at) VALUES (?1, ?2, ?3, ?4, 0,
     NOT EXISTS (SELECT 1 FROM messages WHERE state < 10 AND flow = ?3 AND key = ?4), ?5) ON CONFLICT DO NOTHING"""
+_INSERT_DEAD = """INSERT INTO messages (seq, id, flow, key, state, is_head, accepted_at) VALUES (?, ?, ?, ?, 11, 0, ?)
+    ON CONFLICT DO NOTHING"""
+_SETTLE_BORN = "UPDATE messages SET settled_at = ?, parts = ? WHERE seq = ?"
+_INSERT_LETTER = "INSERT OR REPLACE INTO dead (seq, flow, at, letter) VALUES (?, ?, ?, ?)"
 _INSERT_CONTENT = "INSERT INTO contents (seq, message) VALUES (?, ?)"
 _INSERT_RESULTS = "INSERT INTO results (seq, part, value) VALUES (?, ?, ?)"
 _SELECT_STATE = "SELECT state, flow, key, is_head, parts, held_by FROM messages WHERE seq = ?"
@@ -108,6 +113,7 @@ class Writes:
         self.pages_to_free = 0  # by the store after the commit, so that the file shrinks; bounded as the prune was
         self._handlers: dict[type, Callable[[Any], Any]] = {
             Accept: self._accept,
+            Bury: self._bury_born,
             Settle: self._settle,
             Move: self._move,
             Replay: self._replay,
@@ -184,6 +190,26 @@ class Writes:
     def _accept_one(self, message: Message) -> AcceptedOne:
         if self.parts != ALL_PARTS and not self._is_own(message.flow, message.key):
             raise not_owner(message.flow, message.key)
+        accepted = self._admit(message, _INSERT_MESSAGE)
+        if not accepted.is_duplicate:
+            self._counts[message.flow, _READY, ""] += 1
+        return accepted
+
+    def _bury_born(self, operation: Bury) -> Accepted:
+        found = []
+        for one in operation.rejected:
+            accepted = self._admit(one.message, _INSERT_DEAD)
+            if not accepted.is_duplicate:
+                self._execute(_SETTLE_BORN, (self._now_us, 1 if one.results else 0, accepted.seq))
+                self._execute(_INSERT_LETTER, (accepted.seq, one.message.flow, self._now_us, encode(one.dead)))
+                if one.results:
+                    self._results.append((accepted.seq, 1, encode({r.path: r.value for r in one.results})))
+                self._counts[one.message.flow, _DEAD, ""] += 1
+            found.append(accepted)
+        self._save(operation.cursors)
+        return Accepted(tuple(found))
+
+    def _admit(self, message: Message, insert: str) -> AcceptedOne:
         seq = self._next_seq
         accepted_at = to_us(message.time)
         digest = b""
@@ -192,14 +218,13 @@ class Writes:
             if self._execute(_INSERT_MARK, (digest, seq, accepted_at)).rowcount == 0:
                 return AcceptedOne(self._seq_of_mark(digest), True)
         row = (seq, message.id, message.flow, message.key, accepted_at)
-        if self._execute(_INSERT_MESSAGE, row).rowcount == 0:
+        if self._execute(insert, row).rowcount == 0:
             first = int(self._execute("SELECT seq FROM messages WHERE id = ?", (message.id,)).fetchone()[0])
             if digest:
                 self._execute("UPDATE marks SET seq = ? WHERE digest = ?", (first, digest))
             return AcceptedOne(first, True)
         self._next_seq = seq + 1
         self._contents.append((seq, encode(message)))
-        self._counts[message.flow, _READY, ""] += 1
         return AcceptedOne(seq)
 
     def _seq_of_mark(self, digest: bytes) -> int:
@@ -263,10 +288,7 @@ class Writes:
 
     def _bury(self, seq: int, flow: str, operation: Settle) -> None:
         letter = operation.dead or DeadLetter(step="", code="journal.no-letter", reason=operation.reason)
-        self._execute(
-            "INSERT OR REPLACE INTO dead (seq, flow, at, letter) VALUES (?, ?, ?, ?)",
-            (seq, flow, self._now_us, encode(letter)),
-        )
+        self._execute(_INSERT_LETTER, (seq, flow, self._now_us, encode(letter)))
 
     def _move(self, operation: Move) -> bool:
         row = self._execute("SELECT attempts, in_doubt FROM messages WHERE seq = ?", (operation.seq,)).fetchone()
