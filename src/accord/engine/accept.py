@@ -17,6 +17,7 @@ from accord.flow.flow import Flow
 from accord.flow.trigger import WebhookTrigger
 from accord.journal.group import Journal
 from accord.journal.operations import Accept, Accepted, Lease
+from accord.observe import Metrics
 from accord.observe.crash_points import crash_point
 from accord.record import Cursor, Message
 from accord.record.message import BACKFILL_HEADER, FETCH_HEADER, TOPIC_HEADER
@@ -53,6 +54,7 @@ class Acceptor:
     ) -> None:
         self._flows = flows
         self._queues = queues
+        self.metrics = Metrics()
         self._journal = journal
         self._clock = clock
         journal.on_accepted = self._tell_queues
@@ -147,6 +149,7 @@ class Acceptor:
         crash_point("accept.after-commit")
         for message, one in zip(accept.messages, accepted.messages, strict=True):
             if not one.is_duplicate and (queue := self._queues.get(message.flow)) is not None:
+                self.metrics.flow(message.flow).accepted += 1
                 queue.accepted(Lease(seq=one.seq, message=message))
 
     def open_count(self, flow: str) -> int:

@@ -91,7 +91,7 @@ class Delivery:
         gate = port.gate
         if not gate.enter_now() and not await gate.enter(lane):
             return SICK
-        began_s = gate.now_s() if is_typical else None
+        began_s = gate.now_s()
         outcome: Outcome | None = None
         try:
             crash_point("send.before")
@@ -102,7 +102,8 @@ class Delivery:
             outcome = Retry("the connector failed unexpectedly", in_doubt=True)
             raise
         finally:
-            gate.leave(outcome, began_s)
+            gate.metrics.duration.observe(gate.now_s() - began_s)
+            gate.leave(outcome, began_s if is_typical else None)
         return outcome
 
 

@@ -57,6 +57,7 @@ from accord.settings.secret import Secret
 STATE_FILE = "engine.json"
 RESTART_S = 1.0
 OPEN_STATES = ("ready", "waiting", "held")
+STATE_NAMES = {state: state.name.lower() for state in State}
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +109,7 @@ class Engine:
         self.observer = observer or Observer()
         self.clock = clock or SystemClock()
         self.journal = Journal(store)
+        self.journal.metrics = self.observer.metrics.commits
         self._listener = listener
         self.failed: asyncio.Event = asyncio.Event()
         """Set when this engine has stopped working by itself; ``failure`` tells why. ``stop`` it then."""
@@ -186,6 +188,7 @@ class Engine:
             self._queues[name] = make_queue(name, self.journal, self._attempt, lambda _state: releaser.parked())
         make_acceptor = Acceptor if cluster is None else cluster.acceptor
         self.acceptor = make_acceptor(self.flows, self._queues, self.journal, self.clock)
+        self.acceptor.metrics = self.observer.metrics
         self.pauses = Pauses(self._queues, self._gates, self.journal, self.clock)
         await self.pauses.load()
         self.versions = Versions(self.project, self.journal, self.clock, self.observer)
@@ -469,6 +472,10 @@ class Engine:
             is_backfill=is_replayed,
         )
         settle = await attempt.run()
+        metrics = self.observer.metrics.flow(flow.name)
+        metrics.attempts[STATE_NAMES[settle.state]] += 1
+        if settle.state >= State.DONE:
+            metrics.duration.observe((self.clock.now() - lease.message.time).total_seconds())
         if is_replayed and settle.state >= State.DONE:
             replayed.discard(lease.seq)
         if flow.has_respond and settle.state >= State.DONE:

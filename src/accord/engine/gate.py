@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -20,7 +20,7 @@ from accord.engine.ledger import BudgetView, Ledger
 from accord.engine.limiter import FixedLimit, GradientLimit, Limiter
 from accord.observe import Observer
 from accord.observe.events import SystemBudgetUsedUp, SystemConcurrency, SystemSick, SystemThrottled, SystemWell
-from accord.record import Done, Outcome, Partial, Reconnect, Retry
+from accord.record import Done, End, Outcome, Partial, Reconnect, Reject, Retry
 from accord.sdk.budget import Budget
 from accord.sdk.connector import RateLimit
 
@@ -29,6 +29,15 @@ ROUNDING = 1e-6  # tokens
 SHARE_MIN = 1 / 64  # of a declared rate: what an engine may use that owns next to nothing
 SLEEP_S_MIN = 0.001  # shorter ones may not move a clock of large numbers at all
 ANY_LANE = Lane("")
+_OUTCOMES: Mapping[type, str] = {
+    Done: "done",
+    Retry: "retry",
+    Reject: "reject",
+    Reconnect: "reconnect",
+    Partial: "partial",
+    End: "end",
+    type(None): "cancelled",
+}
 
 
 class GateView(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +86,7 @@ class Gate:
         self._tokens = float(limit.requests or 0)
         self._filled_at = clock.monotonic()
         self._told_limit = limit.concurrent
+        self.metrics = observer.metrics.system(system)
 
     def set_share(self, fraction: float) -> None:
         """This engine may use so much (0 to 1) of the declared rate and concurrency, the others the rest; one request at least."""
@@ -170,6 +180,7 @@ class Gate:
 
     def leave(self, outcome: Outcome | None, began_s: float | None = None) -> None:
         """``outcome`` None: the call was cancelled. ``began_s``: when it went, if its latency tells something about the system."""
+        self.metrics.requests[_OUTCOMES.get(type(outcome), "other")] += 1
         limiter = self.limiter
         limit = limiter.limit
         in_flight = self._in_flight

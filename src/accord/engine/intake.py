@@ -121,21 +121,25 @@ class Intake:
         if request.method not in ("POST", "PUT"):
             return reply(problem(405, "intake.method", "webhooks are sent with POST", ((b"allow", b"POST, PUT"),)))
         if not self._is_taking():
-            return reply(busy("starting or stopping"))
+            return self._refuse(system, busy("starting or stopping"), reply)
         if self._requests >= self._bounds.requests_max:
-            return reply(busy("too many requests at once"))
+            return self._refuse(system, busy("too many requests at once"), reply)
         source = self._sources[system]
         if (refusal := source.refusal()) is not None:
-            return reply(refusal)
+            return self._refuse(system, refusal, reply)
         try:
             received = connection.receive(request)
         except Exception as error:  # noqa: BLE001 (a connector's defect: the sender must hear it, and repeat)
             received = Refused(500, f"the connector failed: {type(error).__name__}")
         if isinstance(received, Refused):
             self._observer.emit(HookRefused(system=system, status=received.status, reason=received.reason))
-            return reply(problem(received.status, "intake.refused", received.reason))
+            return self._refuse(system, problem(received.status, "intake.refused", received.reason), reply)
         self._accept(system, source, received, request, reply)
         return None
+
+    def _refuse(self, system: str, refusal: Answer, reply: Reply) -> None:
+        self._observer.metrics.refused[system, refusal.status] += 1
+        reply(refusal)
 
     def _accept(self, system: str, source: Source, received: Received, request: InboundRequest, reply: Reply) -> None:
         trace_id = _trace_id(request.headers.get("traceparent", ""))
@@ -165,7 +169,7 @@ class Intake:
             if isinstance(found, JournalError):
                 self._observer.emit(JournalRefused(reason=str(found)))
                 self._waiting.forget(messages)
-                return reply(busy("the journal cannot take it now"))
+                return self._refuse(system, busy("the journal cannot take it now"), reply)
             crash_point("accept.before-answer")
             self._observer.counters["intake.accepted"] += len(found.ids)
             if caller is not None:

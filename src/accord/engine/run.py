@@ -243,7 +243,9 @@ class Attempt:
         if self._lane.is_backfill:
             self._leave_reserve(self._delivery.gate(system))
         in_doubt = command.path in self._in_doubt or self._lease.is_recovered
+        began_s = self._clock.monotonic()
         outcome = await self._delivery.attempt(command, self._effects_of, self._lane, in_doubt)
+        self._observer.metrics.flow(self._flow.name).step(command.path).observe(self._clock.monotonic() - began_s)
         policy = command.policy or self._flow.policy
         if isinstance(outcome, Done):
             self._in_doubt.discard(command.path)

@@ -22,6 +22,7 @@ from accord.errors import JournalError
 from accord.journal.operations import Accept, Accepted, Operation, size_of
 from accord.journal.reads import InlineReads, JournalReads, OrderedReads
 from accord.journal.store import AsyncStore, Store
+from accord.observe.metrics import CommitMetrics
 
 Told: TypeAlias = Callable[[Any], None]  # called once with the result, or with the JournalError that stands for it
 Waiter: TypeAlias = "asyncio.Future[Any] | Told"
@@ -69,6 +70,7 @@ class Journal:
         self.commits = 0
         self.operations = 0  # committed
         self.failures = 0
+        self.metrics = CommitMetrics()
         self._clock = clock
         self._pending: deque[tuple[Operation, Waiter]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -229,7 +231,10 @@ class Journal:
         self._tell(group, results, started)
 
     def _tell(self, group: list[tuple[Operation, Waiter]], results: list[Any], started: float) -> None:
-        self.commit_s += (self._clock() - started - self.commit_s) * _SMOOTHING
+        took_s = self._clock() - started
+        self.commit_s += (took_s - self.commit_s) * _SMOOTHING
+        self.metrics.duration.observe(took_s)
+        self.metrics.operations += len(group)
         self.commits += 1
         self.operations += len(group)
         self._announce(group, results)

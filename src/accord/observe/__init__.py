@@ -4,6 +4,7 @@ Receives: events.  Hands on: log lines and counters.  Never: shows secrets or pe
 """
 
 from accord.observe.events import Event, Level
+from accord.observe.metrics import Metrics
 from accord.observe.observer import Observer
 
-__all__ = ["Event", "Level", "Observer"]
+__all__ = ["Event", "Level", "Metrics", "Observer"]

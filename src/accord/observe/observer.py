@@ -11,16 +11,19 @@ from typing import TextIO
 import msgspec
 
 from accord.observe.events import Event, Level
+from accord.observe.metrics import Metrics
 
 UNWRITTEN = "log.unwritten"  # the counter of events that could not be written
 
 
 class Observer:
-    """``emit`` writes events at or above ``level``; ``counters`` counts all of them and whatever ``count`` is told."""
+    """``emit`` writes events at or above ``level``; ``counters`` counts all of them and whatever ``count`` is told.
+    ``metrics``: what the engine measures of its work."""
 
     def __init__(self, *, level: Level = Level.INFO, as_json: bool = False, stream: TextIO | None = None) -> None:
         self.level = level
         self.counters: collections.Counter[str] = collections.Counter()
+        self.metrics = Metrics()
         self.listeners: list[Callable[[Event], None]] = []
         self._as_json = as_json
         self._stream = stream
