@@ -8,7 +8,6 @@ import msgspec
 
 from accord.errors import RecordError, did_you_mean
 from accord.flow.commands import ErrorPolicy
-from accord.flow.kinds import step_kinds
 from accord.flow.policy import read_policy
 from accord.flow.running import Asking, Frame, Step, StepRejected, Undo, run_steps
 from accord.flow.step import Answered, Plan, State, StepContext, StepKind
@@ -68,7 +67,7 @@ def _is_harmless(node: Node) -> bool:
 
 
 def _kind_of(node: Node, plan: Plan) -> StepKind | None:
-    kinds = step_kinds(plan.faults)
+    kinds = plan.kinds
     keys = [key for key, _ in node.items()]
     found = [key for key in keys if key in kinds]
     if len(found) == 1:

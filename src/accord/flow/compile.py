@@ -14,9 +14,10 @@ from accord.flow.body import compile_body
 from accord.flow.flow import Flow
 from accord.flow.flowtests import check_tests
 from accord.flow.keys import compile_key, is_path, key_text
+from accord.flow.kinds import step_kinds
 from accord.flow.parts import DeclaredSystem, Parts
 from accord.flow.read import FlowSpec
-from accord.flow.step import Plan, State, StepContext, find_entity
+from accord.flow.step import Plan, State, StepContext, StepKind, find_entity
 from accord.flow.trigger import FilesTrigger, ManualTrigger, PollTrigger, ScheduleTrigger, Trigger, WebhookTrigger
 from accord.mapping.contract import Contract, compile_contract
 from accord.mapping.environment import Environment
@@ -30,10 +31,12 @@ from accord.sdk.http import encode_json
 SCHEDULED = {"scheduled_at": Field(type=DateTime())}
 
 
-def compile_flow(spec: FlowSpec, parts: Parts, faults: Faults) -> Flow | None:
-    """Checks a flow against the parts and compiles it; None when it has errors. Every fault is added, not only the first."""
+def compile_flow(spec: FlowSpec, parts: Parts, faults: Faults, kinds: dict[str, StepKind] | None = None) -> Flow | None:
+    """Checks a flow against the parts and compiles it; None when it has errors. Every fault is added, not only the first.
+    ``kinds``: the steps it may have, all installed ones unless given."""
     before = len(faults.errors)
     plan = Plan(spec.name, parts, spec.triggers, None, faults)
+    plan.kinds = step_kinds(faults) if kinds is None else kinds
     plan.policy = spec.policy
     plan.source = _source(spec, plan)
     entity = plan.source or Entity(name=f"{spec.name}.schedule", fields=SCHEDULED)

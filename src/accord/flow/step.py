@@ -80,6 +80,7 @@ class Plan:
         self.source = source
         self.faults = faults
         self.policy = ErrorPolicy()
+        self.kinds: dict[str, StepKind] = {}  # steps that may be used, by key
         self.effects: list[EffectInfo] = []
         self.systems: set[str] = set()
         self.entities: set[str] = set()

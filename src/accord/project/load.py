@@ -7,6 +7,8 @@ from collections.abc import Mapping as Map
 from pathlib import Path
 
 from accord.errors import DeclarationError, Faults, Place, did_you_mean
+from accord.flow.bulk.compile import BulkFlow, compile_bulk
+from accord.flow.bulk.read import is_bulk, read_bulk_flow
 from accord.flow.commands import ErrorPolicy
 from accord.flow.compile import compile_flow
 from accord.flow.flow import Flow
@@ -113,7 +115,7 @@ def assemble(
         lookups=lookups,
         broken=frozenset(systems.broken | (set(specs) - set(mappings))),
     )
-    flows = _flows(sources, file, parts, faults)
+    flows, bulk_flows = _flows(sources, file, parts, faults)
     _check_readers(flows, systems, faults)
     _warn_unused(sources, systems, mappings, specs, flows, faults)
     _warn_few_replicas(chosen.spec.store, faults)
@@ -130,6 +132,7 @@ def assemble(
         mappings=mappings,
         mapping_specs=specs,
         flows=flows,
+        bulk_flows=bulk_flows,
         functions=functions,
         lookups=lookups,
         warnings=warnings,
@@ -165,21 +168,34 @@ def _mappings(
     return specs, compiled
 
 
-def _flows(sources: Sources, file: ProjectFile, parts: Parts, faults: Faults) -> dict[str, Flow]:
+def _flows(
+    sources: Sources, file: ProjectFile, parts: Parts, faults: Faults
+) -> tuple[dict[str, Flow], dict[str, BulkFlow]]:
+    """All flows, and those of them that are bulk flows."""
     policy = ErrorPolicy()
     if file.defaults.on_error is not None:
         policy = read_policy(file.defaults.on_error, policy, faults, is_flow=True)
     flows: dict[str, Flow] = {}
+    bulk_flows: dict[str, BulkFlow] = {}
     places: dict[str, Place] = {}
     for node in sources.flows:
         before = len(faults.errors)
+        if is_bulk(node):
+            bulk_spec = read_bulk_flow(node, faults, policy=policy, zone=file.zone)
+            if bulk_spec is None or _is_duplicate("flow", bulk_spec.name, node, places, faults):
+                continue
+            bulk_flow = compile_bulk(bulk_spec, parts, faults)
+            if bulk_flow is not None and len(faults.errors) == before:
+                bulk_flows[bulk_spec.name] = bulk_flow
+                flows[bulk_spec.name] = bulk_flow.flow
+            continue
         spec: FlowSpec | None = read_flow(node, faults, policy=policy, zone=file.zone)
         if spec is None or _is_duplicate("flow", spec.name, node, places, faults):
             continue
         flow = compile_flow(spec, parts, faults)
         if flow is not None and len(faults.errors) == before:
             flows[spec.name] = flow
-    return flows
+    return flows, bulk_flows
 
 
 def _check_readers(flows: dict[str, Flow], systems: Systems, faults: Faults) -> None:

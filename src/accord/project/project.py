@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from accord.errors import Fault
+from accord.flow.bulk.compile import BulkFlow
 from accord.flow.flow import Flow
 from accord.flow.parts import DeclaredSystem
 from accord.mapping.functions import FunctionTable
@@ -23,7 +24,8 @@ from accord.settings.environment import ChosenEnvironment
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine runs. ``environment``: the chosen one with its settings (``environment.spec``) and secrets.
-    ``mapping_specs`` are the mappings as written (their tests among them). ``warnings``: what the check noticed beside errors."""
+    ``mapping_specs`` are the mappings as written (their tests among them). ``bulk_flows`` are among the ``flows`` too, as they run for
+    one record. ``warnings``: what the check noticed beside errors."""
 
     name: str
     folder: Path
@@ -32,6 +34,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     mappings: dict[str, Mapping]
     mapping_specs: dict[str, MappingSpec]
     flows: dict[str, Flow]
+    bulk_flows: dict[str, BulkFlow] = {}
     functions: FunctionTable
     lookups: dict[str, Lookup]
     summary: str = ""

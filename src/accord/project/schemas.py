@@ -10,7 +10,12 @@ import re
 from importlib.metadata import entry_points
 from typing import Any
 
+import msgspec
+
 from accord.errors import NOWHERE, Faults
+from accord.flow.bulk.compile import STEPS
+from accord.flow.bulk.read import MANUAL, BulkFile
+from accord.flow.bulk.write import write_kind
 from accord.flow.flowtests import DeclaredExpect, DeclaredTest
 from accord.flow.kinds import step_kinds
 from accord.flow.policy import PolicySpec
@@ -50,7 +55,68 @@ def _connectors() -> dict[str, ConnectorTypes]:
 
 
 def flow_schema() -> Schema:
-    """A flow file: a step is recognised by its key."""
+    """A flow file: a step is recognised by its key, a bulk flow by ``read``."""
+    message, bulk = _message_flow_schema(), _bulk_flow_schema()
+    for one in (message, bulk):
+        one.pop("$schema", None)
+    definitions = {**bulk.pop("$defs"), **message.pop("$defs")}
+    return {
+        "$schema": DIALECT,
+        "title": "Accord flow",
+        "if": {"required": ["read"]},
+        "then": bulk,
+        "else": message,
+        "$defs": definitions,
+    }
+
+
+def _bulk_flow_schema() -> Schema:
+    definitions: dict[str, Schema] = {}
+    policy = _part(PolicySpec, definitions, "on_error")
+    kinds = {key: msgspec.structs.replace(kind, gives=False) for key, kind in step_kinds(Faults()).items()}
+    kinds["write"] = write_kind([], has_cursor=False, is_whole_at_times=False)
+    for key in STEPS:
+        definitions[f"bulk {key}"] = _step(kinds[key], policy, definitions)
+        definitions[f"bulk {key}"]["properties"].pop("on_error")
+    steps: Schema = {"type": "array", "minItems": 1, "maxItems": 500}
+    steps["items"] = {"anyOf": [{"$ref": f"#/$defs/bulk%20{key}"} for key in STEPS]}
+    definitions["bulk steps"] = steps
+    definitions["bulk split"]["properties"]["steps"] = {"$ref": "#/$defs/bulk%20steps"}
+    starts: list[Schema] = [_part(TRIGGER_SPECS[key], definitions, f"trigger {key}") for key in ("schedule", "files")]
+    start: Schema = {"anyOf": [{"const": MANUAL}, *starts]}
+    return struct_schema(
+        BulkFile,
+        title="bulk flow",
+        definitions=definitions,
+        fields={
+            **_flow_fields(policy),
+            "on": {
+                "anyOf": [start, {"type": "array", "minItems": 1, "items": start}],
+                "description": "When it runs: by hand, at times, when files arrive.",
+            },
+            "steps": {"$ref": "#/$defs/bulk%20steps"},
+            "stop_after": {
+                "anyOf": [
+                    {"type": "integer", "minimum": 0},
+                    {"type": "string", "pattern": r"^\s*[0-9.]+\s*%?\s*(rejects?)?\s*$"},
+                ],
+                "description": "The run stops when there are more rejects: 1% rejects, or a number.",
+            },
+            "tests": {"type": ["array", "null"], "items": _flow_test(definitions)},
+        },
+    )
+
+
+def _flow_fields(policy: Schema) -> dict[str, Schema]:
+    return {
+        "flow": {"type": "string", "pattern": f"^{_pattern(NAME)}$", "description": "The flow's name."},
+        "summary": {"type": "string", "description": "What it does, in a sentence."},
+        "key": {**_EXPRESSION, "description": "Messages of one key run in order; different keys in parallel."},
+        "on_error": policy,
+    }
+
+
+def _message_flow_schema() -> Schema:
     definitions: dict[str, Schema] = {}
     policy = _part(PolicySpec, definitions, "on_error")
     kinds = step_kinds(Faults())
@@ -65,15 +131,12 @@ def flow_schema() -> Schema:
         title="Accord flow",
         definitions=definitions,
         fields={
-            "flow": {"type": "string", "pattern": f"^{_pattern(NAME)}$", "description": "The flow's name."},
-            "summary": {"type": "string", "description": "What it does, in a sentence."},
+            **_flow_fields(policy),
             "on": {
                 "anyOf": [trigger, {"type": "array", "minItems": 1, "items": trigger}],
                 "description": "What starts it.",
             },
-            "key": {**_EXPRESSION, "description": "Messages of one key run in order; different keys in parallel."},
             "steps": _STEPS,
-            "on_error": policy,
             "response_timeout": {**_DURATION, "description": "How long a caller waits for `respond`."},
             "tests": {"type": ["array", "null"], "items": _flow_test(definitions)},
         },

@@ -18,10 +18,13 @@ from accord.project.project import Project
 from accord.project.sources import Sources
 from accord.record import Done, Entity, Field, Message
 from accord.record.types import Integer, String
+from accord.sdk.bulk import LoadMode
 from accord.sdk.connector import Capabilities, Connection, Idempotency, KindBase, Operation, WriteMode
 from accord.settings.node import Node, parse_yaml
 
-Offer = Literal["read", "read_changes", "get", "listen", "create", "update", "upsert", "delete"]
+Offer = Literal[
+    "read", "read_changes", "get", "listen", "create", "update", "upsert", "delete", "append", "replace", "delete_missing", "history"
+]  # fmt: skip
 TEXT = Field(type=String())
 NUMBER = Field(type=Integer())
 
@@ -45,6 +48,7 @@ class PaperKind(KindBase):
 
     def capabilities(self, settings: Any, entity: Entity) -> Capabilities:
         extra = entity.extra if isinstance(entity.extra, PaperEntity) else PaperEntity()
+        is_loaded = "append" in extra.offers
         modes = frozenset(WriteMode(o) for o in extra.offers if o in set(WriteMode))
         return Capabilities(
             read_changes="read_changes" in extra.offers,
@@ -52,6 +56,7 @@ class PaperKind(KindBase):
             listen="listen" in extra.offers,
             write=modes,
             idempotency=dict.fromkeys(modes, extra.by),
+            bulk_write=frozenset(LoadMode(o) for o in extra.offers if o in set(LoadMode)) if is_loaded else frozenset(),
             at_least_once_reason="paper has no memory" if extra.by is Idempotency.NONE else "",
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -32,7 +32,7 @@ def compile_write(spec: WriteSpec, at: StepContext) -> RunStep | None:
     system, entity = found
     capabilities = system.capabilities(entity)
     mode = _mode(spec, entity, capabilities, at)
-    maker = _maker(spec, entity, mode, at)
+    maker = record_maker(spec, entity, mode, at)
     at.bind(object_field(entity.fields))
     read = answer_reader(entity.name, entity.fields, at, is_partial=True)
     if mode is None:
@@ -98,7 +98,18 @@ def _mode(spec: WriteSpec, entity: Entity, capabilities: Capabilities, at: StepC
     return mode
 
 
-def _maker(spec: WriteSpec, entity: Entity, mode: WriteMode | None, at: StepContext) -> Maker | None:
+class RecordSpec(Protocol):
+    """Where a step says what is written: by a mapping, by expressions, or the record as it is."""
+
+    @property
+    def mapping(self) -> str: ...
+
+    @property
+    def with_(self) -> Node | None: ...
+
+
+def record_maker(spec: RecordSpec, entity: Entity, mode: WriteMode | None, at: StepContext) -> Maker | None:
+    """A function to the record that is written; None, with faults, when there is none."""
     if spec.mapping and spec.with_ is not None:
         at.fault("flow.two-records", "'mapping' and 'with' both say what to write.", "Keep one of them.", key="with")
     if spec.mapping:
