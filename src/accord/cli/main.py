@@ -25,6 +25,8 @@ COMMANDS = {
     "migrate": "let messages of an earlier version finish on today's",
     "map": "try a mapping on a file",
     "discover": "what a system holds, as entities to copy",
+    "audit": "who did what on this Accord",
+    "monitor": "who may look: password hashes for users of the monitor",
     "secret": "secrets in the encrypted file: set, list, remove, rotate",
     "schema": "JSON Schemas for editors",
     "journal": "verify and measure the journal",

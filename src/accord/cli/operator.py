@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import http.client
 import json
 import urllib.error
@@ -82,6 +83,17 @@ class Operator:
         path = f"{kind}s/{urllib.parse.quote(name, safe='')}/resume"
         return bool(self._do("POST", path, {}, lambda control: control.resume(kind, name))["changed"])
 
+    def audit(self, *, before: str, actor: str, action: str, limit: int) -> list[dict[str, Any]]:
+        """Who did what, newest first."""
+        from accord.engine.operators.audit import newest_first
+
+        async def local(control: Any) -> Any:
+            return newest_first((await control.audit_by_store(actor=actor, action=action, limit=limit)).values(), limit)
+
+        query = {"before": before, "actor": actor, "action": action, "limit": limit}
+        found: list[dict[str, Any]] = self._do("GET", "audit", query, local)
+        return found
+
     def versions(self, today: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
         """Versions of flows that open messages have begun with, other than those of ``today``, or than the engine's own."""
         shown = ",".join(f"{name}:{version}" for name, version in (today or {}).items())
@@ -150,18 +162,50 @@ class Operator:
     ) -> Any:
         if self.engine is not None:
             return _ask(self.engine, method, path, query, body)
-        return asyncio.run(self._locally(local))
+        return asyncio.run(self._locally(local, "" if method == "GET" else path, query))
 
-    async def _locally(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def _locally(
+        self, work: Callable[[Any], Awaitable[Any]], action: str = "", query: Mapping[str, Any] | None = None
+    ) -> Any:
+        """``action``: the path that asks an engine for it, for the audit trail; '' for what is only read."""
         from accord.cli.options import project_of_journal
         from accord.engine.build import engine_of
 
         engine = engine_of(project_of_journal(self._folder, self._environment))
         try:
             control = await engine.open_journal()
-            return _plain(await work(control))
+            if not action:
+                return _plain(await work(control))
+            result = "refused"
+            try:
+                done = _plain(await work(control))
+                result = "done"
+            finally:
+                await engine.trail.record(_local_actor(), *_described(action, query or {}), result, "")
+            return done
         finally:
             await engine.stop()
+
+
+def _local_actor() -> Any:
+    from accord.engine.operators.roles import Actor, Role
+
+    return Actor(local_user(), Role.ADMIN, "command-line")
+
+
+def _described(path: str, query: Mapping[str, Any]) -> tuple[str, str]:
+    from accord.engine.operators.access import described
+
+    return described([urllib.parse.unquote(part) for part in path.split("/")], query)
+
+
+def local_user() -> str:
+    """The user of the operating system who runs the command, in what headers of HTTP can hold."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        name = ""
+    return name.encode("ascii", "replace").decode() or "(nameless)"
 
 
 async def _send_all(control: Any, flow: str, records: Sequence[tuple[bytes, str]], is_backfill: bool) -> list[Any]:
@@ -201,7 +245,11 @@ def _request(
     engine: dict[str, str], method: str, path: str, query: dict[str, Any], body: bytes
 ) -> urllib.request.Request:
     url = f"{engine['address']}/api/{path}?{urllib.parse.urlencode(query)}"
-    headers = {"authorization": f"Bearer {engine['token']}", "content-type": "application/json"}
+    headers = {
+        "authorization": f"Bearer {engine['token']}",
+        "content-type": "application/json",
+        "x-accord-actor": local_user(),
+    }
     return urllib.request.Request(url, data=body or None, headers=headers, method=method)  # noqa: S310 (our own address)
 
 

@@ -80,6 +80,7 @@ def settings_of(
         ),
         drain_s=spec.drain.total_seconds(),
         api_token=spec.api_token,
+        monitor=spec.monitor,
         member=member,
         may_stand_by=may_stand_by,
     )

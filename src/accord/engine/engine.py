@@ -28,6 +28,9 @@ from accord.engine.ends import Stop
 from accord.engine.gate import Gate
 from accord.engine.http import PooledHttpClient
 from accord.engine.intake import Callers, Ended, Intake, report_defect, standing_by
+from accord.engine.operators.access import Access, Trail
+from accord.engine.operators.audit import Audit, AuditEntry
+from accord.engine.operators.users import Users
 from accord.engine.pauses import Pauses
 from accord.engine.pressure import Pressure
 from accord.engine.release import Releaser
@@ -46,12 +49,21 @@ from accord.journal.shared import SharedStore
 from accord.journal.store import AsyncStore, Store
 from accord.observe import Observer
 from accord.observe.crash_points import crash_point
-from accord.observe.events import EngineReady, EngineStopped, EngineStopping, FlowMissing, MemberFenced, PartFailed
+from accord.observe.events import (
+    AuditUnwritten,
+    EngineReady,
+    EngineStopped,
+    EngineStopping,
+    FlowMissing,
+    MemberFenced,
+    PartFailed,
+)
 from accord.project import Project
 from accord.project.snapshot import VersionGone
 from accord.record import Entity
 from accord.sdk.connector import Connection, Context
 from accord.sdk.http import InboundRequest
+from accord.settings.monitor import MonitorSpec
 from accord.settings.secret import Secret
 
 STATE_FILE = "engine.json"
@@ -76,6 +88,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     api_token: Secret | None = None  # None: a new one for each start, in the state folder
     member: MemberSettings | None = None  # on a shared journal: how this engine joins the others
     may_stand_by: bool = False  # the journal may be another engine's for long: the address answers meanwhile
+    monitor: MonitorSpec = MonitorSpec()
     with_web: bool = True
     tells_state: bool = True
 
@@ -120,6 +133,9 @@ class Engine:
         self.entities: dict[str, Entity] = {
             entity.name: entity for system in project.systems.values() for entity in system.entities.values()
         }
+        self.audit = Audit(settings.state_folder / "audit.db", settings.monitor.audit_kept, self._tell_unwritten)
+        self.trail = Trail(self.audit, self.observer)
+        self.users = Users(settings.monitor.users)
         self._callers = Callers()
         self._queues: dict[str, FlowQueue] = {}
         self._pressure = Pressure(self._queues)
@@ -207,6 +223,7 @@ class Engine:
             pauses=self.pauses,
             versions=self.versions,
             stops=self._stops,
+            audit=self.audit,
         )
         return self.control
 
@@ -245,6 +262,7 @@ class Engine:
             await connection.close()
         for client in self._clients:
             await client.close()
+        await self.audit.close()
         open_messages = self.open_messages
         if self._is_open:
             self._is_open = False
@@ -394,7 +412,7 @@ class Engine:
             self.clock,
             is_ready=lambda: self._is_ready and self.journal.is_available,
             is_taking=lambda: self._is_taking,
-            control=ControlApi(self.control, self.token).handle,
+            control=Access(self.token, self.users, self.trail, ControlApi(self.control).answer).handle,
             pages=site.handle if site is not None else None,
         )
         if self._web is None:
@@ -483,6 +501,9 @@ class Engine:
                 lease.message.id, Ended(settle.state.name.lower())
             )  # unless it was answered on the way
         return settle
+
+    def _tell_unwritten(self, entry: AuditEntry, error: str) -> None:
+        self.observer.emit(AuditUnwritten(actor=entry.actor, what=f"{entry.action} {entry.object}", error=error))
 
     async def _run_member(self, cluster: Cluster) -> None:
         """Until the lease has ended: then everything is cut off at once, since others are at work on the same messages."""

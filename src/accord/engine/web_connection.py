@@ -53,6 +53,7 @@ class WebConnection(asyncio.Protocol):
     def __init__(self, server: WebServer) -> None:
         self._server = server
         self._transport: asyncio.Transport  # from connection_made on, which comes first
+        self._peer = ""
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[tuple[InboundRequest | Answer, Head]] = deque()
         self._answering: Head | None = None
@@ -77,6 +78,8 @@ class WebConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if isinstance(peer, tuple) and peer else ""
         self._server.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -157,6 +160,7 @@ class WebConnection(asyncio.Protocol):
             query=query,
             headers=self._headers,
             body=parts[0] if len(parts) == 1 else b"".join(parts),
+            peer=self._peer,
         )
         head = Head(
             is_head=method == "HEAD",

@@ -15,15 +15,17 @@ from accord.engine.answer import Answer
 from accord.engine.clock import Clock
 from accord.engine.control import Control, ControlError, whole_number
 from accord.engine.engine import Engine
+from accord.engine.operators.access import Trail, described
+from accord.engine.operators.roles import Actor, Role, role_needed
+from accord.engine.operators.users import Users
 from accord.engine.steering import SteeringError
 from accord.errors import AccordError, JournalError
 from accord.monitor.history import History
-from accord.monitor.session import LOOPBACK_NAMES, Sessions, Visitor, set_cookie
+from accord.monitor.session import LOOPBACK_NAMES, NOBODY, Sessions, Visitor
 from accord.monitor.views import Views
-from accord.observe import Observer
-from accord.observe.events import OperatorActed
 from accord.project import Project
 from accord.sdk.http import InboundRequest, encode_json
+from accord.settings.monitor import MonitorSpec
 
 if TYPE_CHECKING:
     import jinja2
@@ -53,13 +55,25 @@ class Monitor:
     """
 
     def __init__(
-        self, project: Project, control: Control, observer: Observer, clock: Clock, token: str, *, is_local: bool
+        self,
+        project: Project,
+        control: Control,
+        clock: Clock,
+        token: str,
+        spec: MonitorSpec,
+        users: Users,
+        trail: Trail,
+        *,
+        is_local: bool,
     ) -> None:
         self._control = control
-        self._observer = observer
+        self._trail = trail
+        self._users = users
         self._history = History(control, clock)
         self._views = Views(project, control, self._history)
-        self._sessions = Sessions(token, is_local=is_local)
+        self._sessions = Sessions(
+            token, users, is_local=is_local, asks_who=spec.asks_who, session_s=spec.session.total_seconds()
+        )
         self._project = project.name
         self.run = self._history.run
 
@@ -88,9 +102,11 @@ class Monitor:
             return await self._post(request, parts, visitor)
         if request.method not in ("GET", "HEAD"):
             return self._said(405, "Method not allowed", "Pages are read with GET and changed with POST.")
-        if not visitor.is_signed_in:
-            return self._rendered("login.html", {"failed": False}, visitor, 401)
         query = dict(parse_qsl(request.query))
+        if visitor.actor is None:
+            return self._login(failed=False)
+        if (needed := role_needed(request.method, parts, query)) > visitor.actor.role:
+            return self._not_allowed(visitor.actor, needed, visitor)
         try:
             found = await self._views.page(parts, query)
         except JournalError as error:
@@ -109,14 +125,29 @@ class Monitor:
             return self._said(413, "Too large", "The form holds more than 20 MB.", visitor)
         form = dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
         if parts == ["login"]:
-            return self._sign_in(form, request.headers)
-        if not visitor.is_signed_in:
-            return self._rendered("login.html", {"failed": False}, visitor, 401)
+            return await self._sign_in(form, request)
+        actor = visitor.actor
+        if actor is None:
+            return self._login(failed=False)
         if not self._sessions.is_form_ours(visitor, form.get("form", ""), request.headers):
             return self._said(403, "The form is not from this page", "Load the page again and repeat.", visitor)
+        if parts == ["logout"]:
+            await self._trail.record(actor, "sign-out", "", "done", request.peer)
+            headers = (*HEADERS, (b"set-cookie", self._sessions.set_cookie(NOBODY, is_secure=_is_secure(request))))
+            return Answer(303, b"", HTML, (*headers, (b"location", b"/")))
+        if (needed := role_needed("POST", parts, {})) > actor.role:
+            await self._trail.record(actor, *described(parts, {}), "refused (403)", request.peer)
+            return self._not_allowed(actor, needed, visitor)
         if parts[:1] == ["dead"] and parts[2:] == ["check"]:
             problems = await self._views.problems_of(whole_number(parts[1]), form.get("body", "").encode())
             return Answer(200, msgspec.json.encode({"problems": problems}), headers=HEADERS)
+        answer = await self._answer_of_act(parts, form, visitor)
+        if answer.status != 404:
+            result = "done" if answer.status < 400 else f"refused ({answer.status})"
+            await self._trail.record(actor, *described(parts, {}), result, request.peer)
+        return answer
+
+    async def _answer_of_act(self, parts: list[str], form: Form, visitor: Visitor) -> Answer:
         try:
             acted = await self._act(parts, form)
         except (ControlError, SteeringError) as error:
@@ -128,7 +159,6 @@ class Monitor:
         if acted is None:
             return self._said(404, "There is no such command", "", visitor)
         notice, back = acted
-        self._observer.emit(OperatorActed(what="/".join(parts), result=notice))
         location = f"{back}?{urlencode({'notice': notice})}"
         return Answer(303, b"", HTML, (*HEADERS, (b"location", location.encode())))
 
@@ -164,31 +194,58 @@ class Monitor:
             await self._control.replay(seq)
         return f"{len(cause.seqs)} messages are on their way again."
 
-    def _sign_in(self, form: Form, headers: Mapping[str, str]) -> Answer:
-        visitor = self._sessions.sign_in(form.get("token", ""))
-        if visitor is None:
-            self._observer.emit(OperatorActed(what="login", result="refused"))
-            return self._rendered("login.html", {"failed": True}, Visitor("", "", False), 401)
-        is_secure = headers.get("x-forwarded-proto", "") == "https"
-        cookie = (b"set-cookie", set_cookie(visitor, is_secure=is_secure))
+    async def _sign_in(self, form: Form, request: InboundRequest) -> Answer:
+        name = form.get("name", "").strip()
+        visitor = await self._sessions.sign_in(name, form.get("password", "") or form.get("token", ""), request.peer)
+        if visitor is None or visitor.actor is None:
+            # A name that is not declared may be a password typed into the wrong field.
+            known = name if self._users.role_of(name) is not None else "(unknown)"
+            nobody = Actor(known, Role.VIEWER, "password" if name else "token")
+            await self._trail.record(nobody, "sign-in", "", "refused (401)", request.peer)
+            return self._login(failed=True)
+        await self._trail.record(visitor.actor, "sign-in", "", "done", request.peer)
+        cookie = (b"set-cookie", self._sessions.set_cookie(visitor, is_secure=_is_secure(request)))
         return Answer(303, b"", HTML, (*HEADERS, cookie, (b"location", b"/")))
+
+    def _login(self, *, failed: bool) -> Answer:
+        return self._rendered("login.html", {"failed": failed, "has_users": bool(self._users)}, NOBODY, 401)
+
+    def _not_allowed(self, actor: Actor, needed: Role, visitor: Visitor) -> Answer:
+        words = f"{actor.name} has the role {actor.role.name.lower()}; this needs {needed.name.lower()}."
+        return self._said(403, "Not with this role", words, visitor)
 
     # --- answers
 
     def _said(self, status: int, title: str, words: str, visitor: Visitor | None = None) -> Answer:
-        return self._rendered("said.html", {"title": title, "words": words}, visitor or Visitor("", "", False), status)
+        return self._rendered("said.html", {"title": title, "words": words}, visitor or NOBODY, status)
 
     def _rendered(self, template: str, context: dict[str, Any], visitor: Visitor, status: int = 200) -> Answer:
-        given = {"form": visitor.form, "is_signed_in": visitor.is_signed_in, "notice": "", **context}
+        given = {"form": visitor.form, "actor": visitor.actor, "notice": "", **context}
         body = self._templates.get_template(template).render(given).encode()
-        headers = (*HEADERS, (b"set-cookie", set_cookie(visitor, is_secure=False))) if visitor.is_new else HEADERS
-        return Answer(status, body, HTML, headers)
+        if not visitor.is_new:
+            return Answer(status, body, HTML, HEADERS)
+        cookie = self._sessions.set_cookie(visitor, is_secure=False)  # new ones are made here on loopback only
+        return Answer(status, body, HTML, (*HEADERS, (b"set-cookie", cookie)))
 
 
 def monitor_of(engine: Engine) -> Monitor:
     """For ``Engine.site``."""
     is_local = engine.settings.host in LOOPBACK_NAMES or engine.settings.host.startswith("127.")
-    return Monitor(engine.project, engine.control, engine.observer, engine.clock, engine.token, is_local=is_local)
+    return Monitor(
+        engine.project,
+        engine.control,
+        engine.clock,
+        engine.token,
+        engine.settings.monitor,
+        engine.users,
+        engine.trail,
+        is_local=is_local,
+    )
+
+
+def _is_secure(request: InboundRequest) -> bool:
+    """Whether the browser speaks TLS, as the proxy before the engine says."""
+    return request.headers.get("x-forwarded-proto", "") == "https"
 
 
 def _static(name: str) -> Answer:

@@ -9,6 +9,7 @@ import msgspec
 from markupsafe import Markup
 
 from accord.engine.control import LIST_MAX, OPEN_STATES, Control, whole_number
+from accord.engine.operators.audit import newest_first
 from accord.flow.flow import Flow
 from accord.flow.trigger import FilesTrigger, ManualTrigger, PollTrigger, ScheduleTrigger, Trigger
 from accord.mapping.contract import problems_of
@@ -49,6 +50,8 @@ class Views:
                 return "dead.html", {"causes": await self.causes(), "letters_max": LIST_MAX}
             case ["causes", id_]:
                 return await self._cause(id_)
+            case ["audit"]:
+                return await self._audit(query)
             case ["dead", seq]:
                 return await self._letter(whole_number(seq), query.get("reveal") == "1")
         return None
@@ -133,6 +136,15 @@ class Views:
         flow = self._project.flows.get(rows[0].flow)
         guarantees = {effect.path: effect for effect in flow.effects} if flow else {}
         return "message.html", {"row": rows[0], "guarantees": guarantees, "is_open": rows[0].state in OPEN_STATES}
+
+    async def _audit(self, query: Mapping[str, str]) -> Shown:
+        chosen = {name: query.get(name, "").strip() for name in ("actor", "action")}
+        before = query.get("before", "")
+        since_s = float(before) if before.replace(".", "", 1).isdecimal() else 0.0
+        found = await self._control.audit_by_store(before=since_s, limit=PAGE_SIZE + 1, **chosen)
+        entries = newest_first(found.values(), PAGE_SIZE + 1)
+        last = entries[PAGE_SIZE - 1].at.timestamp() if len(entries) > PAGE_SIZE else None
+        return "audit.html", {"entries": entries[:PAGE_SIZE], "next": last, "chosen": chosen}
 
     # --- dead letters
 

@@ -302,8 +302,20 @@ class SubscriptionFailed(Event, frozen=True):
 
 
 class OperatorActed(Event, frozen=True):
-    """Somebody did something on a page of the monitor."""
+    """Somebody did something, or tried to, on a page of the monitor or over the control API."""
 
     name = "operator.acted"
+    actor: str
     what: str
     result: str
+    address: str = ""
+
+
+class AuditUnwritten(Event, frozen=True):
+    """Somebody did something that the audit trail could not keep (disk full, file damaged)."""
+
+    name = "audit.unwritten"
+    level = Level.ERROR
+    actor: str
+    what: str
+    error: str

@@ -60,13 +60,15 @@ class HttpClient(Protocol):
 
 
 class InboundRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that came in (webhook): ``path`` without the query, lower-case headers, ``body`` the raw bytes as signed."""
+    """A request that came in (webhook): ``path`` without the query, lower-case headers, ``body`` the raw bytes as signed, ``peer`` the
+    address at the other end of the connection ('' when it has none)."""
 
     method: str
     path: str
     query: str = ""
     headers: Mapping[str, str] = {}
     body: bytes = b""
+    peer: str = ""
 
 
 _exact_decoder = msgspec.json.Decoder(float_hook=Decimal)

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from accord.errors import NOWHERE, Faults, Place, did_you_mean
 from accord.settings.decode import Size, decode
+from accord.settings.monitor import MonitorSpec
 from accord.settings.node import Node
 from accord.settings.overlay import blank_references, overlay
 from accord.settings.secret import Secret
@@ -275,6 +276,7 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
     api_token: Annotated[
         Secret | None, Meta(description="Who acts on this Accord over its API must show this token.")
     ] = None
+    monitor: MonitorSpec = MonitorSpec()
     systems: Annotated[
         dict[str, SystemOverlay], Meta(description="What differs in a system here, by system name.")
     ] = {}

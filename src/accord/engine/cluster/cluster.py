@@ -151,7 +151,7 @@ class Cluster:
         self._membership = Membership(
             self._store, self.table, self.validity, self._holdings, self._links, self._observer, self._clock
         )
-        api = ControlApi(self._control.alone, "")
+        api = ControlApi(self._control.alone)
         self._host = Host(self._acceptor, self.table, self._membership, self._callers, flows, api, self._clock)
         await self._membership.begin()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import urllib.parse
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from accord.engine.cluster.handover import Links
 from accord.engine.cluster.link import LinkLost
 from accord.engine.cluster.table import PartTable
 from accord.engine.control import Control, ControlError
+from accord.engine.operators.audit import AuditEntry
 from accord.engine.steering import Steered
 from accord.journal.shared import Member, part_of
 from accord.record import Message
@@ -63,6 +65,22 @@ class SharedControl(AloneControl):
             "is_leaving": member.is_leaving,
             "answers": running is not None,
         }
+
+    async def audit_by_store(
+        self, *, before: float = 0.0, actor: str = "", action: str = "", limit: int = 100
+    ) -> dict[str, Sequence[AuditEntry]]:
+        """Members on one machine share a file."""
+        found = await self.alone.audit_by_store(before=before, actor=actor, action=action, limit=limit)
+        since = dt.datetime.fromtimestamp(before, dt.UTC).isoformat() if before else ""
+        query: dict[str, str | int] = {"before": since, "actor": actor, "action": action, "limit": limit, "by_store": 1}
+        for told in await self._ask_all("/api/audit", query):
+            found |= msgspec.convert(told, dict[str, list[AuditEntry]])
+        return found
+
+    async def _ask_all(self, path: str, query: Mapping[str, str | int]) -> list[Any]:
+        """What the other members answer; who does not answer in time is left out."""
+        told = await asyncio.gather(*(self._ask(member, "GET", path, query, b"") for member in self.table.others()))
+        return [decode_json(one.body) for one in told if one is not None and one.status == 200]
 
     async def replay(self, seq: int, *, body: bytes | None = None, from_start: bool = False) -> None:
         query = {"from_start": int(from_start)}

@@ -1,0 +1,64 @@
+"""A small SQLite file beside the journal, worked on by one thread of its own, so that it never delays a commit of the journal.
+
+Several processes may share the file (WAL). It is opened when it is first needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, TypeVar
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_S = 10.0  # for another process's write to end
+
+
+class SideFile:
+    """``synchronous``: FULL survives a power cut, OFF may lose the file with one and never waits for the disk."""
+
+    def __init__(self, path: Path, schema: str, *, synchronous: Literal["FULL", "OFF"]) -> None:
+        self.path = path
+        self._schema = schema
+        self._synchronous = synchronous
+        self._db: sqlite3.Connection | None = None
+        self._thread: ThreadPoolExecutor | None = None
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """In one transaction, in the file's thread. Raises sqlite3.Error."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.path.stem)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
+
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        db = self._db or self._open()
+        with db:
+            return work(db)
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.touch(mode=0o600)
+        db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA synchronous = {self._synchronous}")
+            db.executescript(self._schema)
+        except BaseException:
+            db.close()
+            raise
+        self._db = db
+        return db
+
+    async def close(self) -> None:
+        if self._thread is None:
+            return
+        thread, self._thread = self._thread, None
+        await asyncio.get_running_loop().run_in_executor(thread, self._close)
+        thread.shutdown()
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
