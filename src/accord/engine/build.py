@@ -83,6 +83,7 @@ def settings_of(
         monitor=spec.monitor,
         member=member,
         may_stand_by=may_stand_by,
+        metrics=spec.metrics,
     )
 
 

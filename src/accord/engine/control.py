@@ -17,6 +17,7 @@ from accord.engine.dispatch import FlowQueue
 from accord.engine.ends import HELD_BY_OPERATOR, REASON_LENGTH_MAX, VERSION_PATH, Stamp, Stop
 from accord.engine.gate import Gate
 from accord.engine.masking import masked_body
+from accord.engine.oldest import Oldest
 from accord.engine.operators.audit import Audit, AuditEntry, newest_first
 from accord.engine.pauses import Pause, Pauses
 from accord.engine.steering import Steered, Steering, SteeringError, check_done
@@ -27,6 +28,7 @@ from accord.flow.trigger import ManualTrigger
 from accord.journal.group import Journal
 from accord.journal.operations import Discard, MessageRow, Replay
 from accord.observe import Observer
+from accord.observe.metrics import MetricsView
 from accord.record import Entity, Message
 from accord.sdk.http import InboundRequest, decode_json, encode_json
 
@@ -126,6 +128,7 @@ class Control:
         self._entities = entities
         self._observer = observer
         self._clock = clock
+        self._oldest = Oldest(journal, flows, clock)
         self.replayed: set[int] = set()  # on their way again, after live messages: nobody waits for them any more
 
     async def status(self) -> dict[str, Any]:
@@ -170,6 +173,14 @@ class Control:
     ) -> dict[str, Sequence[AuditEntry]]:
         """Who did what, newest first, by the file that keeps it: one for each machine."""
         return dict(await self.audit.entries(before=before, actor=actor, action=action, limit=limit))
+
+    async def metrics(self) -> MetricsView:
+        """What was measured since the start, of all engines on this journal."""
+        return self._observer.metrics.view()
+
+    async def ages(self) -> dict[str, float]:
+        """Flow → seconds since its oldest open message was accepted, of the whole journal; flows without one are left out."""
+        return await self._oldest.ages()
 
     async def settled(self) -> dict[str, int]:
         """Flow → messages done and dead so far, of the whole journal; asks no other engine."""
@@ -376,6 +387,8 @@ class ControlApi:
         match request.method, parts:
             case "GET", ["status"]:
                 return await control.status()
+            case "GET", ["metrics"]:
+                return await control.metrics()
             case "GET", ["versions"]:
                 pairs = [one.partition(":") for one in query.get("today", "").split(",") if one]
                 return await control.in_flight({name: version for name, _, version in pairs} if pairs else None)

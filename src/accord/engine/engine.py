@@ -25,6 +25,7 @@ from accord.engine.control import Control, ControlApi
 from accord.engine.delivery import Delivery, Port
 from accord.engine.dispatch import FlowQueue
 from accord.engine.ends import Stop
+from accord.engine.exposition import Exposition, MetricsAccess
 from accord.engine.gate import Gate
 from accord.engine.http import PooledHttpClient
 from accord.engine.intake import Callers, Ended, Intake, report_defect, standing_by
@@ -61,6 +62,7 @@ from accord.observe.events import (
 from accord.project import Project
 from accord.project.snapshot import VersionGone
 from accord.record import Entity
+from accord.sdk.addresses import is_loopback
 from accord.sdk.connector import Connection, Context
 from accord.sdk.http import InboundRequest
 from accord.settings.monitor import MonitorSpec
@@ -91,6 +93,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     monitor: MonitorSpec = MonitorSpec()
     with_web: bool = True
     tells_state: bool = True
+    metrics: MetricsAccess = "guarded"  # who may read /metrics
 
 
 class Site(Protocol):
@@ -413,6 +416,9 @@ class Engine:
             is_ready=lambda: self._is_ready and self.journal.is_available,
             is_taking=lambda: self._is_taking,
             control=Access(self.token, self.users, self.trail, ControlApi(self.control).answer).handle,
+            metrics=Exposition(
+                self.control, self.token, self.settings.metrics, is_local=is_loopback(self.settings.host)
+            ).handle,
             pages=site.handle if site is not None else None,
         )
         if self._web is None:

@@ -34,7 +34,7 @@ Handler: TypeAlias = Callable[[InboundRequest], Awaitable[Answer]]
 
 
 class Intake:
-    """Answers requests; ``control`` those under /api/, ``pages`` / and those under /monitor/ (None leaves them out).
+    """Answers requests; ``control`` those under /api/, ``metrics`` /metrics, ``pages`` / and those under /monitor/ (None leaves them out).
     An engine that leaves others takes webhooks for a while
     (``is_taking``) when it is not to be sent any more (``is_ready``)."""
 
@@ -52,6 +52,7 @@ class Intake:
         is_ready: Callable[[], bool],
         is_taking: Callable[[], bool],
         control: Handler | None = None,
+        metrics: Handler | None = None,
         pages: Handler | None = None,
     ) -> None:
         self._connections = connections
@@ -65,6 +66,7 @@ class Intake:
         self._is_ready = is_ready
         self._is_taking = is_taking
         self._control = control
+        self._metrics = metrics
         self._pages = pages
         self._requests = 0  # whose answer is being worked on
         self._tasks: set[asyncio.Task[None]] = set()
@@ -82,6 +84,8 @@ class Intake:
             reply(_json(200 if is_ready else 503, {"status": "ready" if is_ready else "not ready"}))
         elif path.startswith("/api/") and self._control is not None:
             self._work(reply, self._controlled(self._control, request))
+        elif path == "/metrics" and self._metrics is not None:
+            self._work(reply, self._controlled(self._metrics, request))
         elif self._pages is not None and (path == "/" or path.startswith("/monitor/")):
             self._work(reply, self._controlled(self._pages, request))
         else:

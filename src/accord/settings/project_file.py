@@ -277,6 +277,13 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
         Secret | None, Meta(description="Who acts on this Accord over its API must show this token.")
     ] = None
     monitor: MonitorSpec = MonitorSpec()
+    metrics: Annotated[
+        Literal["guarded", "open", "off"],
+        Meta(
+            description="Who may read /metrics. guarded: whoever is on this machine while the address is of this machine only, else who"
+            " shows the API token. open: everybody who reaches the address. off: nobody."
+        ),
+    ] = "guarded"
     systems: Annotated[
         dict[str, SystemOverlay], Meta(description="What differs in a system here, by system name.")
     ] = {}

@@ -18,6 +18,7 @@ from accord.engine.control import Control, ControlError
 from accord.engine.operators.audit import AuditEntry
 from accord.engine.steering import Steered
 from accord.journal.shared import Member, part_of
+from accord.observe.metrics import MetricsView, added_up
 from accord.record import Message
 from accord.sdk.http import decode_json
 
@@ -54,6 +55,13 @@ class SharedControl(AloneControl):
         own["members"] = [self._member_view(m, running.get(id)) for id, m in sorted(self.table.members.items())]
         _merge(own, [one for one in told if one is not None])
         return own
+
+    async def metrics(self) -> MetricsView:
+        told = await asyncio.gather(*(self._ask(one, "GET", "/api/metrics", {}, b"") for one in self.table.others()))
+        others = [
+            msgspec.json.decode(one.body, type=MetricsView) for one in told if one is not None and one.status == 200
+        ]
+        return added_up([await self.alone.metrics(), *others])
 
     def _member_view(self, member: Member, running: int | None) -> dict[str, Any]:
         return {
