@@ -21,11 +21,17 @@ def figures(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     }
 
 
+def _is_shared(project: HooksProject, workers: int) -> bool:
+    """Every worker has its share of the keys, and answers the others."""
+    members = project.api("status")["members"]
+    return len(members) == workers and all(one["parts"] and one["answers"] for one in members)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_figures_are_those_of_the_run(tmp_path: Path, workers: int) -> None:
     with HooksProject(tmp_path, workers=workers) as project:
         if workers > 1:
-            wait_until("members", lambda: len(project.api("status")["members"]) == workers)
+            wait_until("workers share", lambda: _is_shared(project, workers))
         for number in range(20):
             assert project.hook(encode(order(number, email=MAIL)))[0] == 200
         assert project.hook(encode(order(99, email=MAIL, currency="nonsense")))[0] == 200
