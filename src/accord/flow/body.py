@@ -10,6 +10,7 @@ from accord.errors import RecordError, did_you_mean
 from accord.flow.commands import ErrorPolicy
 from accord.flow.policy import read_policy
 from accord.flow.running import Asking, Frame, Step, StepRejected, Undo, run_steps
+from accord.flow.shape import StepShape
 from accord.flow.step import Answered, Plan, State, StepContext, StepKind
 from accord.mapping.expression import Expression
 from accord.record import Done, Field
@@ -104,6 +105,7 @@ def _compile_step(
                 did_you_mean(key, (*own, *common)),
             )
     policy = _policy(node, plan, outer)
+    before = state.fields
     at = StepContext(plan, state, node, kind, path, path_before, policy=policy)
     when_node = node.get("when")
     when = at.expression(when_node, Field(type=Boolean(), nullable=True)) if when_node is not None else None
@@ -115,6 +117,15 @@ def _compile_step(
     settings = Node({k: v for k, v in node.items() if k in own}, node.place, node.key_places)
     spec = decode(settings, kind.settings, plan.faults, what=f"the step '{kind.key}'")
     run = kind.compile(spec, at) if spec is not None else None
+    plan.shapes[path_before + path] = StepShape(
+        kind=kind.key,
+        before=before,
+        after=state.fields,
+        names=dict(state.names),
+        mapping=at.used_mapping,
+        written=_written(node),
+        place=at.place(),
+    )
     if at.undo is not None:  # after the step itself, because it sees the step's name
         undos += _undo(node, plan, state, at)
     if spec is None and at.as_name:
@@ -122,7 +133,20 @@ def _compile_step(
     if run is None:
         return None
     given_up = (at.as_name,) if at.as_name else ()
-    return Step(path, run, when if isinstance(when, Expression) else None, policy, given_up)
+    return Step(path, run, when if isinstance(when, Expression) else None, policy, given_up, path_before + path)
+
+
+def _written(node: Node, before: str = "") -> dict[str, str]:
+    """The lines of a step by dotted key, those of the steps under it left out."""
+    found: dict[str, str] = {}
+    for key, child in node.items():
+        if key in ("steps", "undo", "on_error") or child.is_list:
+            continue
+        if child.is_map:
+            found |= _written(child, f"{before}{key}.")
+        else:
+            found[before + key] = str(child.value)
+    return found
 
 
 def _policy(node: Node, plan: Plan, outer: ErrorPolicy | None) -> ErrorPolicy | None:

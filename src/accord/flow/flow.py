@@ -10,7 +10,8 @@ from accord.flow.commands import Command, ErrorPolicy, Fetch, Finished, Running
 from accord.flow.effects import EffectInfo
 from accord.flow.keys import key_text
 from accord.flow.read import Priority
-from accord.flow.running import Frame, GivenUp, Run, Step, StepRejected, StopFlow, ask, run_steps
+from accord.flow.running import Frame, GivenUp, Run, Step, StepRejected, StopFlow, Tracer, ask, run_steps
+from accord.flow.shape import StepShape
 from accord.flow.trigger import Trigger
 from accord.mapping.contract import Contract
 from accord.record import Done, Entity, Message, Reject
@@ -28,6 +29,7 @@ class Flow:
     ``priority``: its share where several flows wait for one system.
     ``contract``: what it asks of the records it starts with (types only, unless it validates them first).
     ``mappings``: names of those it uses. ``names``: static path of a step to its ``as`` name.
+    ``shapes``: static path of a step to what compiling knew of it.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Flow:
         steps: tuple[Step, ...],
         start_path: str = "start",
         names: dict[str, str] | None = None,
+        shapes: dict[str, StepShape] | None = None,
         mappings: frozenset[str] = frozenset(),
         tests: tuple[Node, ...] = (),
         priority: Priority = "normal",
@@ -72,15 +75,16 @@ class Flow:
         self._steps = steps
         self._start_path = start_path
         self.names = names or {}
+        self.shapes = shapes or {}
         self.mappings = mappings
 
     def key_of(self, body: bytes, fallback: str) -> str:
         """The ordering key of a record's JSON; ``fallback`` when the body does not give one. Never raises."""
         return self._key_of(body, fallback)
 
-    def run(self, message: Message) -> Running:
-        """Runs the flow for one message. The generator raises StepRejected when the record is refused."""
-        run = Run(message)
+    def run(self, message: Message, tracer: Tracer | None = None) -> Running:
+        """Runs the flow for one message; ``tracer`` follows every step. The generator raises StepRejected when the record is refused."""
+        run = Run(message, tracer=tracer)
         try:
             frame = yield from self._start(run)
             yield from run_steps(self._steps, frame)

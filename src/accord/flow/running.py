@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Generator
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -60,9 +60,9 @@ class GivenUp(Exception):
 class Run:
     """What all frames of one message share."""
 
-    __slots__ = ("clock", "done", "environment", "message", "refs", "source_key", "undos")
+    __slots__ = ("clock", "done", "environment", "message", "refs", "source_key", "tracer", "undos")
 
-    def __init__(self, message: Message, done: dict[str, Done] | None = None) -> None:
+    def __init__(self, message: Message, done: dict[str, Done] | None = None, tracer: Tracer | None = None) -> None:
         self.message = message
         self.refs: dict[Query, str | None] = {}
         self.environment = Environment(message.time, message_names(message), self.refs)
@@ -70,6 +70,7 @@ class Run:
         self.source_key = ""
         self.done = done
         self.undos: list[Callable[[], Asking]] = []
+        self.tracer = tracer
 
 
 def message_names(message: Message) -> dict[str, Any]:
@@ -108,10 +109,47 @@ class Step(msgspec.Struct, frozen=True):
     when: Expression | None = None
     policy: ErrorPolicy | None = None
     given_up: tuple[str, ...] = ()  # names set to null when the step is passed over
+    static: str = ""  # its path as compiled, with ``[]`` for the index of a split
+
+
+class Tracer(Protocol):
+    """Follows a run: ``entered`` before a step, ``left`` after it with the error it raised, if any. ``is_passed``: its ``when`` said no."""
+
+    def entered(self, step: Step, frame: Frame) -> None: ...
+
+    def left(self, step: Step, frame: Frame, error: BaseException | None = None, *, is_passed: bool = False) -> None: ...
 
 
 def run_steps(steps: tuple[Step, ...], frame: Frame) -> Asking:
     """Runs steps in order. Raises StepRejected, StopFlow, GivenUp."""
+    tracer = frame.run.tracer
+    return _run_steps(steps, frame) if tracer is None else _run_traced(steps, frame, tracer)
+
+
+def _run_traced(steps: tuple[Step, ...], frame: Frame, tracer: Tracer) -> Asking:
+    """The same, step by step, with the tracer told of each."""
+    for step in steps:
+        tracer.entered(step, frame)
+        has_run: list[BaseException | None] = []
+        followed = msgspec.structs.replace(step, run=functools.partial(_noted, step.run, has_run))
+        try:
+            yield from _run_steps((followed,), frame)
+        except BaseException as error:  # told, and raised on
+            tracer.left(step, frame, error)
+            raise
+        tracer.left(step, frame, has_run[0] if has_run else None, is_passed=not has_run)
+
+
+def _noted(run: Callable[[Frame], Asking], has_run: list[BaseException | None], frame: Frame) -> Asking:
+    has_run.append(None)
+    try:
+        yield from run(frame)
+    except RecordError as error:
+        has_run[0] = error
+        raise
+
+
+def _run_steps(steps: tuple[Step, ...], frame: Frame) -> Asking:
     for step in steps:
         try:
             if step.when is not None and (yield from evaluate(step.when, frame)) is not True:

@@ -17,6 +17,7 @@ from accord.flow.commands import ErrorPolicy
 from accord.flow.effects import EffectInfo
 from accord.flow.parts import DeclaredSystem, Parts
 from accord.flow.running import Asking, Frame, Step, Undo
+from accord.flow.shape import StepShape
 from accord.flow.trigger import Trigger
 from accord.mapping.expression import Expression, compile_expression
 from accord.mapping.mapping import Mapping
@@ -86,6 +87,7 @@ class Plan:
         self.entities: set[str] = set()
         self.mappings: set[str] = set()
         self.names: dict[str, str] = {}  # static path of a step to its ``as`` name
+        self.shapes: dict[str, StepShape] = {}  # by static path
         self.has_respond = False
         self.is_validated = False  # the source entity's full contract is applied when the message is decoded
         self.compile_body: Callable[[Node, State, StepContext, str], tuple[Step, ...]] = _no_body
@@ -132,6 +134,7 @@ class StepContext:
         self.wants_once = False
         self.undo: Undo | None = None
         self.answer: Answered | None = None
+        self.used_mapping: Mapping | None = None
 
     def place(self, key: str = "") -> Place:
         return self.node.place_of(key or self.kind.key)
@@ -222,6 +225,7 @@ class StepContext:
             )
         if found is not None:
             self.plan.mappings.add(name)
+            self.used_mapping = found
         return found
 
     def takes_record_of(self, entity: str, who: str, *, key: str = "") -> bool:
