@@ -66,6 +66,28 @@ def test_a_dead_letter_is_found_mended_and_replayed(tmp_path: Path) -> None:
         assert "operator.acted" in (tmp_path / "accord.log").read_text()
 
 
+def test_the_way_a_message_went_is_shown(tmp_path: Path) -> None:
+    with HooksProject(tmp_path) as project:
+        assert project.hook(encode(order(1, email=MAIL, financial_status=MAIL)))[0] == 200
+        assert project.hook(encode(order(2, email=MAIL, currency="nonsense")))[0] == 200
+        project.wait_settled()
+        page = requests.get(f"{project.address}/monitor/messages/1", timeout=20).text
+        shown = html.unescape(page)
+        assert "exactly-once by transaction" in shown and "books.orders upsert: done" in shown
+        assert "currency = " in shown and "total_price" in shown
+        told = project.api("messages/1/trace")
+        assert [step["path"] for step in told["steps"]] == ["0.validate", "1.write", "2.write"]
+        origins = {origin["target"]: origin for origin in told["steps"][2]["origins"]}
+        assert (origins["name"]["value"], origins["name"]["sources"]) == ("#1", {"name": "#1"})
+        assert origins["status"]["value"] == "***", "the value of a personal field is masked wherever else it stands"
+        refused = project.api("messages/2/trace")["steps"]
+        assert [step["outcome"] for step in refused] in ([], ["refused"])
+        for seq in (1, 2):
+            for path in (f"/monitor/messages/{seq}", f"/monitor/dead/{seq}"):
+                assert "marked.person" not in requests.get(project.address + path, timeout=20).text
+            assert "marked.person" not in json.dumps(project.api(f"messages/{seq}/trace"))
+
+
 def test_a_flow_is_paused_and_goes_on(tmp_path: Path) -> None:
     with HooksProject(tmp_path) as project, requests.Session() as browser:
         page = f"{project.address}/monitor/flows/orders"

@@ -18,6 +18,7 @@ COMMANDS = {
     "send": "give a record to a flow by hand",
     "status": "what runs, waits and fails",
     "messages": "look at messages",
+    "message": "one message and the way it went",
     "dead": "dead letters: list, show, edit, replay, discard",
     "pause": "keep messages, a flow or a system from going on",
     "resume": "let them go on",

@@ -44,6 +44,11 @@ class Operator:
         )
         return found
 
+    def trace(self, seq: int) -> dict[str, Any]:
+        """Every step of a message."""
+        found: dict[str, Any] = self._do("GET", f"messages/{seq}/trace", {}, lambda control: control.trace(seq))
+        return found
+
     def dead_letters(
         self, flow: str = "", after_seq: int = 0, limit: int = 100, *, with_payload: bool = False
     ) -> list[dict[str, Any]]:

@@ -16,17 +16,18 @@ from accord.engine.clock import Clock
 from accord.engine.dispatch import FlowQueue
 from accord.engine.ends import HELD_BY_OPERATOR, REASON_LENGTH_MAX, VERSION_PATH, Stamp, Stop
 from accord.engine.gate import Gate
-from accord.engine.masking import masked_body
+from accord.engine.masking import masked_with
 from accord.engine.oldest import Oldest
 from accord.engine.operators.audit import Audit, AuditEntry, newest_first
 from accord.engine.pauses import Pause, Pauses
 from accord.engine.steering import Steered, Steering, SteeringError, check_done
+from accord.engine.telling import MessageTrace, Telling
 from accord.engine.versions import InFlight, Versions
 from accord.errors import AccordError, JournalError, did_you_mean
 from accord.flow.flow import Flow
 from accord.flow.trigger import ManualTrigger
 from accord.journal.group import Journal
-from accord.journal.operations import Discard, MessageRow, Replay
+from accord.journal.operations import DeadLetterRow, Discard, MessageRow, Replay
 from accord.observe import Observer
 from accord.observe.metrics import MetricsView
 from accord.record import Entity, Message
@@ -119,6 +120,7 @@ class Control:
         self.versions = versions
         self.pauses = pauses
         self.steering = Steering(journal, queues, stops, self.row, flows, versions, lambda message: self.claim(message))
+        self._telling = Telling(journal, flows, versions, entities)
         self._name = name
         self._journal = journal
         self._acceptor = acceptor
@@ -201,6 +203,13 @@ class Control:
         rows = await self._journal.reads.messages(after_seq=seq - 1, limit=1)
         return rows[0] if rows and rows[0].seq == seq else None
 
+    async def trace(self, seq: int) -> MessageTrace:
+        """Every step of a message with its input and output; personal data masked. Raises ControlError."""
+        row = await self.row(seq)
+        if row is None:
+            raise ControlError(f"There is no message {seq}.", mend="`accord messages` shows them.")
+        return await self._telling.tell(row)
+
     async def in_flight(self, today: Mapping[str, str] | None = None) -> list[InFlight]:
         """Earlier versions that open messages have begun with; ``today``: the versions by flow to compare with, instead of the engine's
         own. Reads all open messages of their flows."""
@@ -262,26 +271,7 @@ class Control:
         self, *, flow: str = "", after_seq: int = 0, limit: int = 100, with_payload: bool = False
     ) -> list[DeadLetterView]:
         rows = await self._journal.reads.dead_letters(flow=flow, after_seq=after_seq, limit=min(limit, LIST_MAX))
-        return [
-            DeadLetterView(
-                seq=row.seq,
-                id=row.message.id,
-                flow=row.message.flow,
-                key=row.message.key,
-                source=row.message.source,
-                at=row.at,
-                step=row.dead.step,
-                code=row.dead.code,
-                reason=row.dead.reason,
-                path=row.dead.path,
-                attempts=row.attempts,
-                record=masked_body(row.message.body, self._entities.get(row.message.source)),
-                origin=row.message.headers.get(ORIGIN_HEADER, ""),
-                problems=decode_json(row.dead.details) if row.dead.details else None,
-                payload=row.message.body.decode("utf-8", "replace") if with_payload else None,
-            )
-            for row in rows
-        ]
+        return [self._letter_view(row, with_payload=with_payload) for row in rows]
 
     async def replay(self, seq: int, *, body: bytes | None = None, from_start: bool = False) -> None:
         """Puts a dead letter back on its way, mended if ``body`` is given. Raises ControlError when it is none."""
@@ -338,8 +328,29 @@ class Control:
             raise ControlError(f"Message {seq} is not a dead letter.", mend="`accord dead list` shows them.")
         return rows[0].message
 
+    def _letter_view(self, row: DeadLetterRow, *, with_payload: bool) -> DeadLetterView:
+        record, masker = masked_with(row.message.body, self._entities.get(row.message.source))
+        return DeadLetterView(
+            seq=row.seq,
+            id=row.message.id,
+            flow=row.message.flow,
+            key=row.message.key,
+            source=row.message.source,
+            at=row.at,
+            step=row.dead.step,
+            code=row.dead.code,
+            reason=masker.text(row.dead.reason),
+            path=row.dead.path,
+            attempts=row.attempts,
+            record=record,
+            origin=row.message.headers.get(ORIGIN_HEADER, ""),
+            problems=masker.free(decode_json(row.dead.details)) if row.dead.details else None,
+            payload=row.message.body.decode("utf-8", "replace") if with_payload else None,
+        )
+
     def _message_view(self, row: MessageRow) -> MessageView:
         steps = {path: _outcome(raw) for path, raw in row.results.items() if path[:1] != "~" or "/" in path}
+        record, masker = masked_with(row.message.body, self._entities.get(row.message.source))
         return MessageView(
             seq=row.seq,
             id=row.message.id,
@@ -352,10 +363,10 @@ class Control:
             attempts=row.attempts,
             due=row.due,
             held_by=row.held_by,
-            reason=row.reason,
+            reason=masker.text(row.reason),
             steps=steps,
             version=self.versions.version_of_row(row),
-            record=masked_body(row.message.body, self._entities.get(row.message.source)),
+            record=record,
         )
 
 
@@ -399,6 +410,8 @@ class ControlApi:
             case "GET", ["messages"]:
                 found = {name: query.get(name, "") for name in ("flow", "key", "id", "state")}
                 return await control.messages(**found, after_seq=after_seq, limit=limit)
+            case "GET", ["messages", seq, "trace"]:
+                return await control.trace(whole_number(seq))
             case "GET", ["dead-letters"]:
                 with_payload = query.get("payload") == "1"
                 return await control.dead_letters(

@@ -117,7 +117,9 @@ class Tracer(Protocol):
 
     def entered(self, step: Step, frame: Frame) -> None: ...
 
-    def left(self, step: Step, frame: Frame, error: BaseException | None = None, *, is_passed: bool = False) -> None: ...
+    def left(
+        self, step: Step, frame: Frame, error: BaseException | None = None, *, is_passed: bool = False
+    ) -> None: ...
 
 
 def run_steps(steps: tuple[Step, ...], frame: Frame) -> Asking:

@@ -61,6 +61,7 @@ class Trace(msgspec.Struct, kw_only=True):
     rejected: StepRejected | None = None
     unknown: tuple[str, ...] = ()
     missing: tuple[Query, ...] = ()
+    asks_references: bool = False
     is_cut: bool = False
 
 
@@ -121,6 +122,7 @@ def trace_of(flow: Flow, message: Message, answering: Answering, refs: dict[Quer
 
 def _answer(command: Command, trace: Trace, answering: Answering, refs: dict[Query, str | None]) -> Any:
     if isinstance(command, Resolve):
+        trace.asks_references = True
         trace.missing = tuple(query for query in command.queries if query not in refs)
         if trace.missing:
             raise NotKnown

@@ -22,6 +22,7 @@ from accord.record.types import name_of
 STATES = (*OPEN_STATES, "done", "dead")
 PAGE_SIZE = 50
 LETTERS_SHOWN_MAX = 100  # of one cause
+STEP_STATES = {"done": "done", "passed over": "quiet", "ended": "quiet", "refused": "dead", "open": "waiting"}
 
 Shown: TypeAlias = tuple[str, dict[str, Any]]  # template and what it is given
 
@@ -135,7 +136,13 @@ class Views:
             return None
         flow = self._project.flows.get(rows[0].flow)
         guarantees = {effect.path: effect for effect in flow.effects} if flow else {}
-        return "message.html", {"row": rows[0], "guarantees": guarantees, "is_open": rows[0].state in OPEN_STATES}
+        return "message.html", {
+            "row": rows[0],
+            "guarantees": guarantees,
+            "is_open": rows[0].state in OPEN_STATES,
+            "trace": await self._control.trace(seq),
+            "step_state": STEP_STATES,
+        }
 
     async def _audit(self, query: Mapping[str, str]) -> Shown:
         chosen = {name: query.get(name, "").strip() for name in ("actor", "action")}
