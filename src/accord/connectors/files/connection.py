@@ -14,6 +14,8 @@ from accord.connectors.files.spec import FilesSettings
 from accord.connectors.files.target import Unwritable, content, file_name, first_line, line
 from accord.connectors.files.values import Converter
 from accord.record import Done, Entity, Outcome, Partial, Reconnect, Reject, Retry
+from accord.record.batch import Batch
+from accord.sdk.bulk import BulkRead
 from accord.sdk.connector import Connection, Context, Page, ReadFailed, WriteItem, WriteMode
 
 _GONE = "the folder is not there (not mounted?)"
@@ -45,6 +47,28 @@ class FilesConnection(Connection):
             if page is None:
                 return
             yield page
+
+    async def read_bulk(self, entity: Entity, request: BulkRead) -> AsyncIterator[Batch]:
+        """As ``accord.sdk.bulk``; the next batch is read while this one is worked on. Files know no ``cursor``."""
+        from accord.connectors.files.bulk import batches
+
+        files = await self._arrived(entity)
+        start = read_position(request.position)
+        found = batches(entity, self._settings, files, start, request, self._broken)
+        ahead = asyncio.ensure_future(asyncio.to_thread(next, found, None))
+        try:
+            while True:
+                try:
+                    batch = await ahead
+                except OSError as error:
+                    raise ReadFailed(_outcome_of(error)) from None
+                if batch is None:
+                    return
+                ahead = asyncio.ensure_future(asyncio.to_thread(next, found, None))
+                yield batch
+        finally:
+            await asyncio.wait([ahead])
+            found.close()
 
     async def _arrived(self, entity: Entity) -> list[Arrived]:
         pattern = extra_of(entity).pattern or f"{entity.short_name}.*"

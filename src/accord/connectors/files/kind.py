@@ -44,6 +44,7 @@ class FilesKind(KindBase):
             read=is_read,
             read_changes=is_read,
             read_takes_away=is_read,
+            bulk_read=is_read,
             write=frozenset(modes),
             idempotency=modes,
             write_items_max=500 if extra.append else 50,

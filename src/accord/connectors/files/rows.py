@@ -92,31 +92,31 @@ class CsvReader:
         self._closing = re.compile(rf"(?:[^{quote}]|{quote}{quote})*+{quote}") if quote else None
 
     def rows(self, file: BinaryIO, mark: Mark) -> Iterator[Row]:
-        fields, mark_ = self._header(file, mark)
+        fields, mark_ = self.header(file, mark)
         number = mark.number
-        for text, offset, reason in self._records(file, mark_):
+        for text, offset, reason in self.records(file, mark_):
             if not text and not reason:
                 continue
             number += 1
-            if reason:
-                yield malformed(text, number, offset, reason)
-                continue
-            values = self._split(text)
-            if values is None:
-                yield malformed(text, number, offset, "the quotes of the row do not match")
-            elif len(values) != len(fields):
-                why = f"the row has {len(values)} values, the header {len(fields)}"
-                yield malformed(text, number, offset, why)
-            else:
-                kept = [(field, value) for field, value in zip(fields, values, strict=True) if field]
-                record = self.converter.of_texts([f for f, _ in kept], [v for _, v in kept])
-                yield Row(record, number, offset)
+            yield self.row(text, number, offset, reason, fields)
 
-    def _header(self, file: BinaryIO, mark: Mark) -> tuple[list[str], Mark]:
+    def row(self, text: str, number: int, offset: int, reason: str, fields: list[str]) -> Row:
+        """The row a record's text stands for; ``fields``: the field of each column, '' for columns nobody declared."""
+        if reason:
+            return malformed(text, number, offset, reason)
+        values = self._split(text)
+        if values is None:
+            return malformed(text, number, offset, "the quotes of the row do not match")
+        if len(values) != len(fields):
+            return malformed(text, number, offset, f"the row has {len(values)} values, the header {len(fields)}")
+        kept = [(field, value) for field, value in zip(fields, values, strict=True) if field]
+        return Row(self.converter.of_texts([f for f, _ in kept], [v for _, v in kept]), number, offset)
+
+    def header(self, file: BinaryIO, mark: Mark) -> tuple[list[str], Mark]:
         """Field per column ('' for columns nobody declared) and where the records begin."""
         if not self.extra.header:
             return list(self.converter.fields), mark
-        text, offset, reason = next(self._records(file, Mark()), ("", 0, ""))
+        text, offset, reason = next(self.records(file, Mark()), ("", 0, ""))
         names = self._split(text) if not reason else None
         if names is None:
             raise Unreadable(f"the header row cannot be read: {reason or 'its quotes do not match'}")
@@ -140,7 +140,7 @@ class CsvReader:
             return None
         return rows[0] if len(rows) == 1 else ([] if not rows else None)
 
-    def _records(self, file: BinaryIO, mark: Mark) -> Iterator[tuple[str, int, str]]:
+    def records(self, file: BinaryIO, mark: Mark) -> Iterator[tuple[str, int, str]]:
         """Lines joined while a quoted value is open. One that never closes ends at its first line: the others still count."""
         source = texts(file, mark, self.encoding, self.size_max)
         while True:

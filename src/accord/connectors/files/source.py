@@ -46,7 +46,7 @@ class Reader(Protocol):
     def rows(self, file: BinaryIO, mark: Mark) -> Iterator[Row]: ...
 
 
-_READERS: dict[str, Any] = {
+READERS: dict[str, Any] = {
     "csv": CsvReader,
     "jsonl": JsonLinesReader,
     "fixed": FixedReader,
@@ -54,7 +54,7 @@ _READERS: dict[str, Any] = {
     "xml": XmlReader,
     "excel": ExcelReader,
 }
-_TEXT_FORMATS = ("csv", "jsonl", "fixed", "json")
+TEXT_FORMATS = ("csv", "jsonl", "fixed", "json")
 
 
 class Position(msgspec.Struct):
@@ -140,8 +140,8 @@ def _rows(
     converter = Converter(entity.fields, extra, ZoneInfo(settings.zone))
     number, offset = mark.number, mark.offset
     try:
-        with _opened(file.path, encoding if form in _TEXT_FORMATS else "utf-8") as (stream, encoding):
-            reader: Reader = _READERS[form](extra, converter, encoding, settings.record_size_max)
+        with opened(file.path, encoding if form in TEXT_FORMATS else "utf-8") as (stream, encoding):
+            reader: Reader = READERS[form](extra, converter, encoding, settings.record_size_max)
             for row in reader.rows(stream, mark):
                 number, offset = row.number, row.offset
                 yield row
@@ -151,7 +151,7 @@ def _rows(
 
 
 @contextlib.contextmanager
-def _opened(path: Path, encoding: str) -> Iterator[tuple[BinaryIO, str]]:
+def opened(path: Path, encoding: str) -> Iterator[tuple[BinaryIO, str]]:
     """The file and its encoding; where lines are not split by one byte, a UTF-8 copy of it. Raises Unreadable."""
     with path.open("rb") as file:
         if is_by_byte(encoding):

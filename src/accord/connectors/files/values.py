@@ -118,11 +118,11 @@ class Converter:
         for form in self.extra.datetimes:
             try:
                 return self._instant(dt.datetime.strptime(text, form))
-            except ValueError:
+            except (ValueError, OverflowError):
                 continue
         try:
             return self._instant(dt.datetime.fromisoformat(text))
-        except ValueError:
+        except (ValueError, OverflowError):  # OverflowError: before year 1 or after 9999 in UTC
             return text
 
     def _instant(self, value: dt.datetime) -> str:

@@ -1,0 +1,143 @@
+"""Reading files in batches of columns.
+
+Position (JSON): as of ``source``, with the files in the order in which they arrived. A batch never spans two files, and begins and
+ends where its position says, so a read taken up again gives the same rows in the same batches. Files stay where they are: a
+load says with ``settled`` when they may go.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator, Iterator
+from typing import Any, BinaryIO, Protocol
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from accord.connectors.files.bulk_csv import CsvBlocks
+from accord.connectors.files.bulk_json import JsonLinesBlocks
+from accord.connectors.files.bulk_lines import Block
+from accord.connectors.files.folder import Arrived
+from accord.connectors.files.rows import CsvReader, JsonLinesReader, Mark, Row, Unreadable
+from accord.connectors.files.source import READERS, TEXT_FORMATS, Position, Reader, extra_of, opened
+from accord.connectors.files.spec import FilesSettings
+from accord.connectors.files.values import Converter
+from accord.record import Entity
+from accord.record.batch import Batch, OddRow
+from accord.record.columns import schema_of
+from accord.sdk.bulk import BulkRead
+from accord.sdk.frames import Framer
+
+ROWS_BY_ROW_MAX = 10_000  # rows of a batch where each was a Python record first
+
+
+class Blocks(Protocol):
+    def read(self, mark: Mark, rows: int) -> Block: ...
+
+
+class RowBlocks:
+    """Formats read row by row, put into frames."""
+
+    def __init__(self, reader: Reader, file: BinaryIO, converter: Converter) -> None:
+        self.reader, self.file = reader, file
+        self.framer = Framer(converter.fields)
+        self._rows: Iterator[Row] | None = None
+        self._ahead: list[Row] = []
+
+    def read(self, mark: Mark, rows: int) -> Block:
+        if self._rows is None:
+            self._rows = self.reader.rows(self.file, mark)
+        rows = min(rows, ROWS_BY_ROW_MAX)
+        taken = list(itertools.islice(itertools.chain(self._ahead, self._rows), rows))
+        self._ahead = list(itertools.islice(self._rows, 1))
+        reasons = {index: row.reason for index, row in enumerate(taken) if row.reason}
+        frame, numbers, odd = self.framer.split([row.record for row in taken], [row.number for row in taken], reasons)
+        after = Mark(taken[-1].offset, taken[-1].number) if taken else mark
+        return Block(frame, numbers, odd, after, not self._ahead)
+
+
+def batches(
+    entity: Entity,
+    settings: FilesSettings,
+    files: list[Arrived],
+    start: Position,
+    request: BulkRead,
+    broken: dict[str, str],
+) -> Generator[Batch, None, None]:
+    """Batches of all files, the last one marked. ``broken``: files that could not be read to their end, with the reason."""
+    done = {f.name: f.identity for f in files if start.done.get(f.name) == f.identity}
+    left = [file for file in files if file.name not in done]
+    fields = {n: f for n, f in entity.fields.items() if request.fields is None or n in request.fields}
+    if not left:
+        yield _nothing(fields, done)
+    for place, file in enumerate(left):
+        is_here = (start.file, start.identity) == (file.name, file.identity)
+        mark = Mark(start.offset, start.row) if is_here else Mark()
+        for block in _blocks(entity, settings, file, mark, request, broken):
+            if block.is_end:
+                done[file.name] = file.identity
+            at = Position(
+                file="" if block.is_end else file.name,
+                identity="" if block.is_end else file.identity,
+                offset=0 if block.is_end else block.mark.offset,
+                row=0 if block.is_end else block.mark.number,
+                done=dict(done),
+            )
+            yield Batch(
+                frame=block.frame.select(fields) if len(fields) < block.frame.width else block.frame,
+                position=msgspec.to_builtins(at),
+                numbers=block.numbers,
+                odd=block.odd,
+                origin=file.name,
+                is_last=block.is_end and place == len(left) - 1,
+            )
+
+
+def _nothing(fields: Any, done: dict[str, str]) -> Batch:
+    import polars as pl
+
+    return Batch(
+        frame=pl.DataFrame(schema=schema_of(fields)),
+        position=msgspec.to_builtins(Position(done=done)),
+        numbers=pl.Series("numbers", [], dtype=pl.Int64),
+        is_last=True,
+    )
+
+
+def _blocks(
+    entity: Entity, settings: FilesSettings, file: Arrived, mark: Mark, request: BulkRead, broken: dict[str, str]
+) -> Iterator[Block]:
+    """Where the file breaks, an odd row says so and the rest of it is given up."""
+    import polars as pl
+
+    extra = extra_of(entity)
+    form = extra.format_of(file.name)
+    wanted = request.fields
+    is_by_place = form in ("csv", "excel") and not extra.header
+    fields = {n: f for n, f in entity.fields.items() if wanted is None or is_by_place or n in wanted}
+    converter = Converter(fields, extra, ZoneInfo(settings.zone))
+    encoding = extra.encoding or settings.encoding
+    try:
+        with opened(file.path, encoding if form in TEXT_FORMATS else "utf-8") as (stream, encoding):
+            blocks = _of_format(READERS[form](extra, converter, encoding, settings.record_size_max), stream, converter)
+            is_end = False
+            while not is_end:
+                block = blocks.read(mark, request.rows)
+                mark, is_end = block.mark, block.is_end
+                yield block
+    except Unreadable as error:
+        broken[file.name] = str(error)
+        row = OddRow(
+            mark.number + 1, {"accord_raw": "", "accord_row": mark.number + 1, "accord_reason": str(error)}, str(error)
+        )
+        yield Block(
+            pl.DataFrame(schema=schema_of(fields)), pl.Series("numbers", [], dtype=pl.Int64), (row,), mark, True
+        )
+
+
+def _of_format(reader: Any, stream: BinaryIO, converter: Converter) -> Blocks:
+    if isinstance(reader, CsvReader):
+        return CsvBlocks(reader, stream)
+    if isinstance(reader, JsonLinesReader):
+        return JsonLinesBlocks(reader, stream)
+    return RowBlocks(reader, stream, converter)
