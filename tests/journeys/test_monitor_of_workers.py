@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -33,3 +36,10 @@ def test_every_worker_shows_and_does_the_same(tmp_path: Path) -> None:
         while not all("Resume the flow" in requests.get(flow, timeout=20, cookies=cookie).text for _ in range(6)):
             assert time.monotonic() < deadline
             time.sleep(0.1)
+    command = [sys.executable, "-m", "accord.cli.main", "history", "flow", "orders", "--json"]
+    told = subprocess.run(command, cwd=tmp_path, env=project.environment, capture_output=True, check=True, timeout=60)
+    history = json.loads(told.stdout)
+    counts = {name: sum(point[name] for point in history["points"]) for name in ("done", "failed")}
+    assert counts == {"done": 19, "failed": 1}, "kept after the end, of all workers together"
+    assert history["steps"]["1.write"]["done"] == 19
+    assert history["steps"]["1.write"]["p95_s"] > 0

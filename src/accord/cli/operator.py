@@ -99,6 +99,12 @@ class Operator:
         found: list[dict[str, Any]] = self._do("GET", "audit", query, local)
         return found
 
+    def history(self, kind: str, name: str, since_s: int) -> dict[str, Any]:
+        """What a flow or a system did lately."""
+        query = {"kind": kind, "name": name, "since_s": since_s}
+        found: dict[str, Any] = self._do("GET", "history", query, lambda control: control.history(kind, name, since_s))
+        return found
+
     def versions(self, today: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
         """Versions of flows that open messages have begun with, other than those of ``today``, or than the engine's own."""
         shown = ",".join(f"{name}:{version}" for name, version in (today or {}).items())

@@ -16,6 +16,7 @@ from accord.engine.clock import Clock
 from accord.engine.dispatch import FlowQueue
 from accord.engine.ends import HELD_BY_OPERATOR, REASON_LENGTH_MAX, VERSION_PATH, Stamp, Stop
 from accord.engine.gate import Gate
+from accord.engine.history import KEPT_S, History, HistoryView, Kind, Span, by_part, point_of, span_s, together
 from accord.engine.masking import masked_with
 from accord.engine.oldest import Oldest
 from accord.engine.operators.audit import Audit, AuditEntry, newest_first
@@ -115,8 +116,10 @@ class Control:
         versions: Versions,
         stops: dict[int, Stop],
         audit: Audit,
+        history: History,
     ) -> None:
         self.audit = audit
+        self._history = history
         self.versions = versions
         self.pauses = pauses
         self.steering = Steering(journal, queues, stops, self.row, flows, versions, lambda message: self.claim(message))
@@ -183,6 +186,27 @@ class Control:
     async def ages(self) -> dict[str, float]:
         """Flow → seconds since its oldest open message was accepted, of the whole journal; flows without one are left out."""
         return await self._oldest.ages()
+
+    async def history(self, kind: Kind, name: str, since_s: int) -> HistoryView:
+        """What a flow or a system did in the last ``since_s`` seconds (at most KEPT_S). Raises ControlError for an unknown name."""
+        self._check_name("system" if kind == "system" else "flow", name)
+        since_s = max(1, min(since_s, KEPT_S))
+        spans = await self.history_by_store(kind, name, since_s)
+        steps = await self.history_by_store("step", name, since_s) if kind == "flow" else {}
+        until = int(self._clock.now().timestamp())
+        return HistoryView(
+            kind=kind,
+            name=name,
+            since=until - since_s,
+            until=until,
+            span_s=span_s(since_s),
+            points=[point_of(span) for span in together(spans.values())],
+            steps=by_part(together(steps.values())),
+        )
+
+    async def history_by_store(self, kind: Kind, name: str, since_s: int) -> dict[str, list[Span]]:
+        """By the file that keeps it: one for each machine."""
+        return await self._history.read(kind, name, since_s)
 
     async def settled(self) -> dict[str, int]:
         """Flow → messages done and dead so far, of the whole journal; asks no other engine."""
@@ -403,6 +427,12 @@ class ControlApi:
             case "GET", ["versions"]:
                 pairs = [one.partition(":") for one in query.get("today", "").split(",") if one]
                 return await control.in_flight({name: version for name, _, version in pairs} if pairs else None)
+            case "GET", ["history"]:
+                kind = msgspec.convert(query.get("kind", "flow"), Kind)
+                name, since_s = query.get("name", ""), whole_number(query.get("since_s", "3600"))
+                if query.get("by_store") == "1":
+                    return await control.history_by_store(kind, name, since_s)
+                return await control.history(kind, name, since_s)
             case "GET", ["audit"]:
                 given = {name: query.get(name, "") for name in ("actor", "action")}
                 found_by = await control.audit_by_store(before=_seconds(query.get("before", "")), limit=limit, **given)

@@ -10,6 +10,7 @@ import asyncio
 import functools
 import secrets
 import socket
+import sqlite3
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -27,6 +28,7 @@ from accord.engine.dispatch import FlowQueue
 from accord.engine.ends import Stop
 from accord.engine.exposition import Exposition, MetricsAccess
 from accord.engine.gate import Gate
+from accord.engine.history import History
 from accord.engine.http import PooledHttpClient
 from accord.engine.intake import Callers, Ended, Intake, report_defect, standing_by
 from accord.engine.operators.access import Access, Trail
@@ -137,6 +139,7 @@ class Engine:
             entity.name: entity for system in project.systems.values() for entity in system.entities.values()
         }
         self.audit = Audit(settings.state_folder / "audit.db", settings.monitor.audit_kept, self._tell_unwritten)
+        self.history = History(settings.state_folder / "history.db", self.observer.metrics, self._counts, self.clock)
         self.trail = Trail(self.audit, self.observer)
         self.users = Users(settings.monitor.users)
         self._callers = Callers()
@@ -227,6 +230,7 @@ class Engine:
             versions=self.versions,
             stops=self._stops,
             audit=self.audit,
+            history=self.history,
         )
         return self.control
 
@@ -266,6 +270,7 @@ class Engine:
         for client in self._clients:
             await client.close()
         await self.audit.close()
+        await self._end_history()
         open_messages = self.open_messages
         if self._is_open:
             self._is_open = False
@@ -352,6 +357,8 @@ class Engine:
             self._tasks.append(asyncio.get_running_loop().create_task(self._run_member(self._cluster)))
         prune = functools.partial(prune_forever, self.journal, self.settings.retention, self.clock)
         self._spawn(prune)  # each member its own parts
+        if self.settings.with_web:
+            self._spawn(self.history.run)
         files: dict[str, list[tuple[Flow, FilesTrigger]]] = {}
         for flow in self.flows.values():
             for trigger in flow.triggers:
@@ -507,6 +514,18 @@ class Engine:
                 lease.message.id, Ended(settle.state.name.lower())
             )  # unless it was answered on the way
         return settle
+
+    async def _counts(self) -> Mapping[tuple[str, str], int]:
+        return await self.journal.reads.counts()
+
+    async def _end_history(self) -> None:
+        """What was done since the last sample is kept too."""
+        try:
+            if self.address and self.settings.with_web:
+                await self.history.sample({})
+            await self.history.close()
+        except (sqlite3.Error, OSError) as error:
+            self.observer.emit(PartFailed(part="history", error=str(error)))
 
     def _tell_unwritten(self, entry: AuditEntry, error: str) -> None:
         self.observer.emit(AuditUnwritten(actor=entry.actor, what=f"{entry.action} {entry.object}", error=error))

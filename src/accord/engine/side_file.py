@@ -58,6 +58,12 @@ class SideFile:
         await asyncio.get_running_loop().run_in_executor(thread, self._close)
         thread.shutdown()
 
+    async def discard(self) -> None:
+        """The file is begun anew with what is done next. Processes that have it open go on with the old one until they end."""
+        await self.close()
+        for ending in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+
     def _close(self) -> None:
         if self._db is not None:
             self._db.close()

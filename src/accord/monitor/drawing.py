@@ -1,4 +1,4 @@
-"""Pictures as SVG: the map of systems and flows, and bars of a rate over time. Pure."""
+"""The map of systems and flows as SVG. Pure."""
 
 from __future__ import annotations
 
@@ -86,14 +86,3 @@ def _box(name: str, x: float, y: float, kind: str, view: Any) -> str:
 
 def _short(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def draw_bars(rates: Sequence[float], *, label: str, width: int = 300, height: int = 40) -> str:
-    highest = max(rates, default=0.0) or 1.0
-    step = width / max(1, len(rates))
-    bars = "".join(
-        f'<rect x="{at * step:.1f}" y="{height - rate / highest * height:.1f}" width="{max(1.0, step - 1):.1f}"'
-        f' height="{rate / highest * height:.1f}"/>'
-        for at, rate in enumerate(rates)
-    )
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}" class="bars">{bars}</svg>'

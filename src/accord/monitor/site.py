@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import importlib.resources
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
@@ -20,7 +20,8 @@ from accord.engine.operators.roles import Actor, Role, role_needed
 from accord.engine.operators.users import Users
 from accord.engine.steering import SteeringError
 from accord.errors import AccordError, JournalError
-from accord.monitor.history import History
+from accord.monitor.charts import seconds
+from accord.monitor.rates import Rates
 from accord.monitor.session import LOOPBACK_NAMES, NOBODY, Sessions, Visitor
 from accord.monitor.views import Views
 from accord.project import Project
@@ -69,13 +70,13 @@ class Monitor:
         self._control = control
         self._trail = trail
         self._users = users
-        self._history = History(control, clock)
-        self._views = Views(project, control, self._history)
+        self._rates = Rates(control, clock)
+        self._views = Views(project, control, self._rates)
         self._sessions = Sessions(
             token, users, is_local=is_local, asks_who=spec.asks_who, session_s=spec.session.total_seconds()
         )
         self._project = project.name
-        self.run = self._history.run
+        self.run = self._rates.run
 
     @functools.cached_property
     def _templates(self) -> jinja2.Environment:
@@ -85,7 +86,8 @@ class Monitor:
         loader = jinja2.PackageLoader("accord.monitor", "templates")
         templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
         templates.globals["project"] = self._project
-        templates.filters |= {"when": _when, "ago": _ago, "json": _json, "rate": _rate}
+        filters: dict[str, Callable[..., str]] = {"when": _when, "ago": _ago, "json": _json}
+        templates.filters |= filters | {"rate": _rate, "seconds": _seconds, "budget": _budget}
         return templates
 
     async def handle(self, request: InboundRequest) -> Answer:
@@ -272,6 +274,16 @@ def _ago(value: dt.datetime | None) -> str:
 
 def _json(value: Any) -> str:
     return msgspec.json.format(encode_json(value), indent=2).decode()
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else seconds(value)
+
+
+def _budget(one: Mapping[str, Any]) -> str:
+    limit = f" of {one['limit']:,.0f}" if one["limit"] is not None else ""
+    resets = f", begins anew in {seconds(one['resets_in_s'])}" if one["resets_in_s"] is not None else ""
+    return f"{one['name']}: {one['left']:,.0f}{limit} left{resets}"
 
 
 def _rate(value: float) -> str:

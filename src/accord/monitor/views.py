@@ -9,18 +9,21 @@ import msgspec
 from markupsafe import Markup
 
 from accord.engine.control import LIST_MAX, OPEN_STATES, Control, whole_number
+from accord.engine.history import Kind
 from accord.engine.operators.audit import newest_first
 from accord.flow.flow import Flow
 from accord.flow.trigger import FilesTrigger, ManualTrigger, PollTrigger, ScheduleTrigger, Trigger
 from accord.mapping.contract import problems_of
 from accord.monitor.causes import Cause, causes_of
-from accord.monitor.drawing import draw_bars, draw_map, lines_of
-from accord.monitor.history import History
+from accord.monitor.charts import charts_of
+from accord.monitor.drawing import draw_map, lines_of
+from accord.monitor.rates import Rates
 from accord.project import Project
 from accord.record.types import name_of
 
 STATES = (*OPEN_STATES, "done", "dead")
 PAGE_SIZE = 50
+SINCE_S = {"1h": 3_600, "6h": 6 * 3_600, "24h": 24 * 3_600}  # what charts can cover
 LETTERS_SHOWN_MAX = 100  # of one cause
 STEP_STATES = {"done": "done", "passed over": "quiet", "ended": "quiet", "refused": "dead", "open": "waiting"}
 
@@ -28,10 +31,10 @@ Shown: TypeAlias = tuple[str, dict[str, Any]]  # template and what it is given
 
 
 class Views:
-    def __init__(self, project: Project, control: Control, history: History) -> None:
+    def __init__(self, project: Project, control: Control, rates: Rates) -> None:
         self._project = project
         self._control = control
-        self._history = history
+        self._rates = rates
         self._lines = lines_of(project.flows)
 
     async def page(self, parts: list[str], query: Mapping[str, str]) -> Shown | None:
@@ -40,9 +43,9 @@ class Views:
             case []:
                 return await self._map()
             case ["flows", name]:
-                return await self._flow(name)
+                return await self._flow(name, query)
             case ["systems", name]:
-                return await self._system(name)
+                return await self._system(name, query)
             case ["messages"]:
                 return await self._messages(query)
             case ["messages", seq]:
@@ -68,30 +71,35 @@ class Views:
         return "map.html", {"picture": picture, "flows": flows, "systems": systems, "dead": dead, "status": status}
 
     def _flow_view(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        rate = self._history.rate_per_s(told["name"])
+        rate = self._rates.rate_per_s(told["name"])
         waiting = told["ready"] + told["waiting"] + told["held"]
         words = [f"{rate:.1f}/s" if rate < 10 else f"{rate:.0f}/s"]
         words += [f"{told[state]:,} {state}" for state in ("waiting", "held", "dead") if told[state]]
         state = "paused" if told["paused"] else "sick" if told["held"] else "busy" if rate or waiting else "well"
         return {**told, "rate": rate, "open": waiting, "state": state, "line": ", ".join(words)}
 
-    async def _flow(self, name: str) -> Shown | None:
+    async def _flow(self, name: str, query: Mapping[str, str]) -> Shown | None:
         flow = self._project.flows.get(name)
         status = await self._control.status()
         told = next((one for one in status["flows"] if one["name"] == name), None)
         if flow is None or told is None:
             return None
-        bars = draw_bars(self._history.bars(name), label=f"Messages a second of flow {name}, the last hour")
+        history = await self._history_of("flow", name, query)
         return "one_flow.html", {
             "flow": flow,
             "view": self._flow_view(told),
             "triggers": [_trigger_words(trigger) for trigger in flow.triggers],
-            "bars": Markup(bars),  # noqa: S704 (drawing escapes its label)
-            "covered_min": round(self._history.covered_s / 60),
             "declaration": _text_of(self._project, flow),
+            **history,
         }
 
-    async def _system(self, name: str) -> Shown | None:
+    async def _history_of(self, kind: Kind, name: str, query: Mapping[str, str]) -> dict[str, Any]:
+        chosen = query.get("since", "") if query.get("since") in SINCE_S else next(iter(SINCE_S))
+        view = await self._control.history(kind, name, SINCE_S[chosen])
+        charts = [Markup(chart) for chart in charts_of(view)]  # noqa: S704 (charts escape every name they are given)
+        return {"charts": charts, "since": chosen, "sinces": list(SINCE_S), "steps": view.steps}
+
+    async def _system(self, name: str, query: Mapping[str, str]) -> Shown | None:
         system = self._project.systems.get(name)
         status = await self._control.status()
         told = next((one for one in status["systems"] if one["name"] == name), None)
@@ -104,13 +112,12 @@ class Views:
         flows = [
             flow for flow in self._project.flows.values() if name in flow.systems or flow.source.startswith(f"{name}.")
         ]
-        facts = {key: value for key, value in told.items() if key not in ("name", "is_well", "reason", "paused")}
         return "one_system.html", {
             "name": name,
             "view": _system_view(told),
-            "facts": facts,
             "entities": entities,
             "flows": sorted(flow.name for flow in flows),
+            **await self._history_of("system", name, query),
         }
 
     # --- messages

@@ -15,6 +15,7 @@ from accord.engine.cluster.handover import Links
 from accord.engine.cluster.link import LinkLost
 from accord.engine.cluster.table import PartTable
 from accord.engine.control import Control, ControlError
+from accord.engine.history import Kind, Span
 from accord.engine.operators.audit import AuditEntry
 from accord.engine.steering import Steered
 from accord.journal.shared import Member, part_of
@@ -83,6 +84,14 @@ class SharedControl(AloneControl):
         query: dict[str, str | int] = {"before": since, "actor": actor, "action": action, "limit": limit, "by_store": 1}
         for told in await self._ask_all("/api/audit", query):
             found |= msgspec.convert(told, dict[str, list[AuditEntry]])
+        return found
+
+    async def history_by_store(self, kind: Kind, name: str, since_s: int) -> dict[str, list[Span]]:
+        """Members on one machine share a file."""
+        found = await self.alone.history_by_store(kind, name, since_s)
+        query: dict[str, str | int] = {"kind": kind, "name": name, "since_s": since_s, "by_store": 1}
+        for told in await self._ask_all("/api/history", query):
+            found |= msgspec.convert(told, dict[str, list[Span]], strict=False)
         return found
 
     async def _ask_all(self, path: str, query: Mapping[str, str | int]) -> list[Any]:

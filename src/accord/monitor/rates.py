@@ -1,11 +1,10 @@
-"""The last hour in memory: how many messages of each flow had settled, every few seconds. A restart forgets it."""
+"""Rates of the last moments, in memory: how many messages of each flow had settled, every few seconds."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
@@ -14,9 +13,8 @@ from accord.engine.control import Control
 from accord.errors import JournalError
 
 SAMPLE_EVERY_S = 5.0
-KEPT_S = 3600.0
+KEPT_S = 60.0
 RATE_OVER_S = 30.0  # a rate is told over so long: shorter jumps about, longer hides a stop
-BARS = 60
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -26,7 +24,7 @@ class Sample(msgspec.Struct, frozen=True):
     settled: Mapping[str, int]
 
 
-class History:
+class Rates:
     def __init__(self, control: Control, clock: Clock) -> None:
         self._control = control
         self._clock = clock
@@ -51,17 +49,6 @@ class History:
         newest = self._samples[-1]
         oldest = next((one for one in self._samples if one.at_s >= newest.at_s - RATE_OVER_S), newest)
         return _rate(oldest, newest, flow)
-
-    def bars(self, flow: str) -> Sequence[float]:
-        """Rates over the time that is known, oldest first, at most BARS of them."""
-        samples = list(self._samples)
-        step = max(1, -(-len(samples) // BARS))
-        chosen = samples[::-1][::step][::-1]
-        return [_rate(one, other, flow) for one, other in itertools.pairwise(chosen)]
-
-    @property
-    def covered_s(self) -> float:
-        return self._samples[-1].at_s - self._samples[0].at_s if self._samples else 0.0
 
 
 def _rate(one: Sample, other: Sample, flow: str) -> float:
