@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import click
@@ -10,6 +11,8 @@ from accord.cli.operator import Operator
 from accord.cli.options import json_option, limit_options, project_options
 from accord.cli.output import show_json, show_table
 
+SEQ_MAX = 2**53
+TIME = click.DateTime(["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])
 COLUMNS = ("seq", "flow", "key", "state", "accepted", "attempts", "steps done", "reason")
 
 
@@ -22,6 +25,10 @@ COLUMNS = ("seq", "flow", "key", "state", "accepted", "attempts", "steps done", 
 @click.option(
     "--state", type=click.Choice(["ready", "waiting", "held", "done", "dead"]), default=None, help="Only in this state."
 )
+@click.option("--source", default="", help="Only from this entity (shop.orders).")
+@click.option("--since", type=TIME, help="Only accepted at this time or later (2026-03-01T08:00, UTC).")
+@click.option("--until", type=TIME, help="Only accepted before this time.")
+@click.option("--newest", is_flag=True, help="The newest first.")
 @limit_options
 def command(
     folder: Path,
@@ -31,12 +38,18 @@ def command(
     key: str,
     id_: str,
     state: str | None,
+    source: str,
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+    newest: bool,
     after_seq: int,
     limit: int,
 ) -> None:
     """Look at messages: their state, and which steps are done. With --json their records too, personal data masked."""
     operator = Operator(folder, environment)
-    found = operator.messages(flow=flow, key=key, id=id_, state=state or "", after_seq=after_seq, limit=limit)
+    filters = {"flow": flow, "key": key, "id": id_, "state": state or "", "source": source}
+    times = {"since": since.isoformat() if since else "", "until": until.isoformat() if until else ""}
+    found = operator.messages(**filters, **times, before_seq=SEQ_MAX if newest else 0, after_seq=after_seq, limit=limit)
     if as_json:
         show_json(found)
         return
@@ -48,5 +61,5 @@ def command(
             (row["seq"], row["flow"], row["key"], row["state"], accepted, row["attempts"], steps, row["reason"])
         )
     show_table(COLUMNS, rows, right=("seq", "attempts"))
-    if len(found) == limit:
+    if len(found) == limit and not newest:
         click.echo(f"there may be more: --after {found[-1]['seq']}")

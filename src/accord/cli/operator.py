@@ -33,15 +33,32 @@ class Operator:
         status: dict[str, Any] = self._do("GET", "status", {}, lambda control: control.status())
         return {**status, "address": self.engine["address"] if self.engine else ""}
 
-    def messages(self, **filters: Any) -> list[dict[str, Any]]:
-        after_seq, limit = filters.pop("after_seq"), filters.pop("limit")
-        query = {**filters, "after": after_seq, "limit": limit}
-        found: list[dict[str, Any]] = self._do(
-            "GET",
-            "messages",
-            query,
-            lambda control: control.messages(**filters, after_seq=after_seq, limit=limit),
-        )
+    def messages(
+        self,
+        *,
+        since: str = "",
+        until: str = "",
+        before_seq: int = 0,
+        after_seq: int = 0,
+        limit: int = 100,
+        **filters: str,
+    ) -> list[dict[str, Any]]:
+        """``filters``: flow, key, id, state, source."""
+        query = {**filters, "since": since, "until": until, "before": before_seq, "after": after_seq, "limit": limit}
+
+        async def local(control: Any) -> Any:
+            from accord.engine.control import moment
+
+            return await control.messages(
+                **filters,
+                since=moment(since),
+                until=moment(until),
+                before_seq=before_seq,
+                after_seq=after_seq,
+                limit=limit,
+            )
+
+        found: list[dict[str, Any]] = self._do("GET", "messages", query, local)
         return found
 
     def trace(self, seq: int) -> dict[str, Any]:

@@ -214,13 +214,40 @@ class Control:
         return {name: counts.get((name, "done"), 0) + counts.get((name, "dead"), 0) for name in self._flows}
 
     async def messages(
-        self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
+        self,
+        *,
+        flow: str = "",
+        key: str = "",
+        id: str = "",
+        state: str = "",
+        source: str = "",
+        after_seq: int = 0,
+        before_seq: int = 0,
+        since: dt.datetime | None = None,
+        until: dt.datetime | None = None,
+        limit: int = 100,
     ) -> list[MessageView]:
+        """By seq; with ``before_seq`` newest first. ``source``: full name of the entity they came from. Accepted from ``since`` until
+        before ``until``."""
         limit = min(limit, LIST_MAX)
-        rows = await self._journal.reads.messages(
-            flow=flow, key=key, id=id, state=state, after_seq=after_seq, limit=limit
-        )
-        return [self._message_view(row) for row in rows]
+        flows = [flow]
+        if source:  # every flow has one source
+            flows = [one.name for one in self._flows.values() if one.source == source and flow in ("", one.name)]
+        found: list[MessageRow] = []
+        for name in flows:
+            found += await self._journal.reads.messages(
+                flow=name,
+                key=key,
+                id=id,
+                state=state,
+                after_seq=after_seq,
+                before_seq=before_seq,
+                since=since,
+                until=until,
+                limit=limit,
+            )
+        found.sort(key=lambda row: row.seq, reverse=before_seq > 0)
+        return [self._message_view(row) for row in found[:limit]]
 
     async def row(self, seq: int) -> MessageRow | None:
         """One message as the journal has it."""
@@ -438,8 +465,15 @@ class ControlApi:
                 found_by = await control.audit_by_store(before=_seconds(query.get("before", "")), limit=limit, **given)
                 return found_by if query.get("by_store") == "1" else newest_first(found_by.values(), limit)
             case "GET", ["messages"]:
-                found = {name: query.get(name, "") for name in ("flow", "key", "id", "state")}
-                return await control.messages(**found, after_seq=after_seq, limit=limit)
+                found = {name: query.get(name, "") for name in ("flow", "key", "id", "state", "source")}
+                return await control.messages(
+                    **found,
+                    after_seq=after_seq,
+                    before_seq=whole_number(query.get("before", "0")),
+                    since=moment(query.get("since", "")),
+                    until=moment(query.get("until", "")),
+                    limit=limit,
+                )
             case "GET", ["messages", seq, "trace"]:
                 return await control.trace(whole_number(seq))
             case "GET", ["dead-letters"]:
@@ -489,6 +523,17 @@ def _seconds(text: str) -> float:
         return 0.0
     at = dt.datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped + of a zone is a space in an address
     return (at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp()
+
+
+def moment(text: str) -> dt.datetime | None:
+    """A time as ISO 8601, UTC where it names no zone; None for ''. Raises ValueError."""
+    if not text:
+        return None
+    try:
+        found = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"'{text[:40]}' is no time like 2026-03-01T08:00") from None
+    return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
 
 
 def whole_number(text: str) -> int:

@@ -44,7 +44,17 @@ class JournalReads(Protocol):
     async def dead_letters(self, *, flow: str = "", after_seq: int = 0, limit: int = 100) -> list[DeadLetterRow]: ...
 
     async def messages(
-        self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
+        self,
+        *,
+        flow: str = "",
+        key: str = "",
+        id: str = "",
+        state: str = "",
+        after_seq: int = 0,
+        before_seq: int = 0,
+        since: dt.datetime | None = None,
+        until: dt.datetime | None = None,
+        limit: int = 100,
     ) -> list[MessageRow]: ...
 
     async def size_bytes(self) -> int: ...
@@ -88,15 +98,45 @@ class InlineReads:
         return self._store.dead_letters(flow=flow, after_seq=after_seq, limit=limit)
 
     async def messages(
-        self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
+        self,
+        *,
+        flow: str = "",
+        key: str = "",
+        id: str = "",
+        state: str = "",
+        after_seq: int = 0,
+        before_seq: int = 0,
+        since: dt.datetime | None = None,
+        until: dt.datetime | None = None,
+        limit: int = 100,
     ) -> list[MessageRow]:
         reader: Callable[[], SqliteReads] | None = getattr(self._store, "reader", None)
 
         def search() -> list[MessageRow]:
             if reader is None:
-                return self._store.messages(flow=flow, key=key, id=id, state=state, after_seq=after_seq, limit=limit)
+                return self._store.messages(
+                    flow=flow,
+                    key=key,
+                    id=id,
+                    state=state,
+                    after_seq=after_seq,
+                    before_seq=before_seq,
+                    since=since,
+                    until=until,
+                    limit=limit,
+                )
             with contextlib.closing(reader()) as reads:
-                return reads.messages(flow=flow, key=key, id=id, state=state, after_seq=after_seq, limit=limit)
+                return reads.messages(
+                    flow=flow,
+                    key=key,
+                    id=id,
+                    state=state,
+                    after_seq=after_seq,
+                    before_seq=before_seq,
+                    since=since,
+                    until=until,
+                    limit=limit,
+                )
 
         if reader is None:
             return search()

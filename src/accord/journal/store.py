@@ -58,8 +58,21 @@ class Store(Protocol):
     def dead_letters(self, *, flow: str = "", after_seq: int = 0, limit: int = 100) -> list[DeadLetterRow]: ...
 
     def messages(
-        self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
-    ) -> list[MessageRow]: ...
+        self,
+        *,
+        flow: str = "",
+        key: str = "",
+        id: str = "",
+        state: str = "",
+        after_seq: int = 0,
+        before_seq: int = 0,
+        since: dt.datetime | None = None,
+        until: dt.datetime | None = None,
+        limit: int = 100,
+    ) -> list[MessageRow]:
+        """By seq, those after ``after_seq``; with ``before_seq``, newest first, those before it (and after ``after_seq``). Accepted from
+        ``since`` until before ``until``."""
+        ...
 
     def size_bytes(self) -> int: ...
 
@@ -103,7 +116,17 @@ class AsyncStore(Protocol):
     async def dead_letters(self, *, flow: str = "", after_seq: int = 0, limit: int = 100) -> list[DeadLetterRow]: ...
 
     async def messages(
-        self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
+        self,
+        *,
+        flow: str = "",
+        key: str = "",
+        id: str = "",
+        state: str = "",
+        after_seq: int = 0,
+        before_seq: int = 0,
+        since: dt.datetime | None = None,
+        until: dt.datetime | None = None,
+        limit: int = 100,
     ) -> list[MessageRow]: ...
 
     async def size_bytes(self) -> int: ...

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
+from urllib.parse import urlencode
 
 import msgspec
 from markupsafe import Markup
 
-from accord.engine.control import LIST_MAX, OPEN_STATES, Control, whole_number
+from accord.engine.control import LIST_MAX, OPEN_STATES, SEQ_MAX, Control, moment, whole_number
 from accord.engine.history import Kind
 from accord.engine.operators.audit import newest_first
 from accord.flow.flow import Flow
@@ -126,14 +127,29 @@ class Views:
         state = query.get("state", "")
         if state and state not in STATES:
             raise ValueError(f"'{state}' is no state; there are {', '.join(STATES)}")
-        after = whole_number(query.get("after") or "0")
-        chosen = {name: query.get(name, "").strip() for name in ("flow", "key", "id")}
-        rows = await self._control.messages(**chosen, state=state, after_seq=after, limit=PAGE_SIZE + 1)
+        before = whole_number(query.get("before") or str(SEQ_MAX))
+        chosen = {name: query.get(name, "").strip() for name in ("flow", "key", "id", "source")}
+        times = {name: query.get(name, "").strip() for name in ("since", "until")}
+        rows = await self._control.messages(
+            flow=chosen["flow"],
+            key=chosen["key"],
+            id=chosen["id"],
+            source=chosen["source"],
+            state=state,
+            before_seq=before,
+            since=moment(times["since"]),
+            until=moment(times["until"]),
+            limit=PAGE_SIZE + 1,
+        )
+        asked = {name: value for name, value in {**chosen, **times, "state": state}.items() if value}
+        last = rows[PAGE_SIZE - 1].seq if len(rows) > PAGE_SIZE else None
         return "messages.html", {
             "rows": rows[:PAGE_SIZE],
-            "next": rows[PAGE_SIZE - 1].seq if len(rows) > PAGE_SIZE else None,
-            "chosen": {**chosen, "state": state},
+            "older": urlencode({**asked, "before": last}) if last else "",
+            "newest": urlencode(asked) if "before" in query else None,
+            "chosen": {**chosen, **times, "state": state},
             "flows": sorted(self._project.flows),
+            "sources": sorted({flow.source for flow in self._project.flows.values() if flow.source}),
             "states": STATES,
         }
 

@@ -464,6 +464,17 @@ class JournalSuite:
         assert seqs(store.messages(after_seq=1, limit=1)) == [2]
         assert store.size_bytes() > 0
 
+    def test_messages_are_found_newest_first_and_by_time(self, store: Store) -> None:
+        hour = dt.timedelta(hours=1)
+        accept(store, *(message(n, key=str(n), time=START + n * hour) for n in range(1, 6)))
+        store.commit([Settle(seq=2, state=State.DONE)])
+        assert seqs(store.messages(before_seq=2**53)) == [5, 4, 3, 2, 1]
+        assert seqs(store.messages(before_seq=4, limit=2)) == [3, 2]
+        assert seqs(store.messages(before_seq=4, after_seq=1, state="ready")) == [3]
+        assert seqs(store.messages(since=START + 2 * hour, until=START + 4 * hour)) == [2, 3]
+        assert seqs(store.messages(before_seq=2**53, until=START + 4 * hour, state="done")) == [2]
+        assert store.messages(since=START + 6 * hour) == []
+
     def test_a_closed_store_refuses_to_commit(self, harness: StoreHarness, clock: Clock) -> None:
         store = harness.create(clock.now)
         store.close()

@@ -91,7 +91,7 @@ _VALUES: dict[str, Any] = {
     "cursor": tuple[str],
     "references": tuple[list[tuple[str, str, str]]],
     "dead_letters": tuple[str, int, int],
-    "messages": tuple[str, str, str, str, int, int],
+    "messages": tuple[str, str, str, str, int, int, dt.datetime | None, dt.datetime | None, int],
     "size_bytes": tuple[()],
 }
 VALUES: dict[str, Callable[[msgspec.Raw], Any]] = {

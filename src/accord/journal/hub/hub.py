@@ -147,9 +147,19 @@ class Hub:
         connection.answer(ask.number, getattr(self, f"_{ask.method}")(connection, *values))
 
     async def _search(self, connection: _Connection, number: int, values: tuple[Any, ...]) -> None:
-        flow, key, id, state, after_seq, limit = values
+        flow, key, id, state, after_seq, before_seq, since, until, limit = values
         try:
-            found = await self._reads.messages(flow=flow, key=key, id=id, state=state, after_seq=after_seq, limit=limit)
+            found = await self._reads.messages(
+                flow=flow,
+                key=key,
+                id=id,
+                state=state,
+                after_seq=after_seq,
+                before_seq=before_seq,
+                since=since,
+                until=until,
+                limit=limit,
+            )
         except JournalError as error:
             connection.fail(number, error)
         else:

@@ -125,9 +125,21 @@ class HubStore:
         return rows
 
     async def messages(
-        self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
+        self,
+        *,
+        flow: str = "",
+        key: str = "",
+        id: str = "",
+        state: str = "",
+        after_seq: int = 0,
+        before_seq: int = 0,
+        since: dt.datetime | None = None,
+        until: dt.datetime | None = None,
+        limit: int = 100,
     ) -> list[MessageRow]:
-        rows: list[MessageRow] = await self._ask("messages", flow, key, id, state, after_seq, limit)
+        rows: list[MessageRow] = await self._ask(
+            "messages", flow, key, id, state, after_seq, before_seq, since, until, limit
+        )
         return rows
 
     async def size_bytes(self) -> int:

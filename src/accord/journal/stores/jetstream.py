@@ -368,10 +368,30 @@ class JetStreamStore:
         return await self._local().dead_letters(flow=flow, after_seq=after_seq, limit=limit)
 
     async def messages(
-        self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
+        self,
+        *,
+        flow: str = "",
+        key: str = "",
+        id: str = "",
+        state: str = "",
+        after_seq: int = 0,
+        before_seq: int = 0,
+        since: dt.datetime | None = None,
+        until: dt.datetime | None = None,
+        limit: int = 100,
     ) -> list[MessageRow]:
         reads = self._local()
-        return await reads.messages(flow=flow, key=key, id=id, state=state, after_seq=after_seq, limit=limit)
+        return await reads.messages(
+            flow=flow,
+            key=key,
+            id=id,
+            state=state,
+            after_seq=after_seq,
+            before_seq=before_seq,
+            since=since,
+            until=until,
+            limit=limit,
+        )
 
     async def size_bytes(self) -> int:
         return await self._local().size_bytes()

@@ -360,19 +360,32 @@ class MemoryStore:
         return rows[:limit]
 
     def messages(
-        self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
+        self,
+        *,
+        flow: str = "",
+        key: str = "",
+        id: str = "",
+        state: str = "",
+        after_seq: int = 0,
+        before_seq: int = 0,
+        since: dt.datetime | None = None,
+        until: dt.datetime | None = None,
+        limit: int = 100,
     ) -> list[MessageRow]:
         entries = [self._tables.entries[s] for s in sorted(self._tables.entries)]
         found = [
             e
             for e in entries
             if e.seq > after_seq
+            and (not before_seq or e.seq < before_seq)
+            and (since is None or e.message.time >= since)
+            and (until is None or e.message.time < until)
             and flow in ("", e.message.flow)
             and key in ("", e.message.key)
             and id in ("", e.message.id)
             and state in ("", e.state.name.lower())
         ]
-        return [_row(e) for e in found[:limit]]
+        return [_row(e) for e in (found[::-1] if before_seq else found)[:limit]]
 
     def size_bytes(self) -> int:
         """Bytes of all bodies: an estimate."""

@@ -344,10 +344,22 @@ class PostgresqlStore:
             return await reads.dead_letters(db, flow, after_seq, limit)
 
     async def messages(
-        self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
+        self,
+        *,
+        flow: str = "",
+        key: str = "",
+        id: str = "",
+        state: str = "",
+        after_seq: int = 0,
+        before_seq: int = 0,
+        since: dt.datetime | None = None,
+        until: dt.datetime | None = None,
+        limit: int = 100,
     ) -> list[MessageRow]:
         async with self._reading() as db:
-            return await reads.messages(db, flow, key, id, state, after_seq, limit)
+            return await reads.messages(
+                db, flow, key, id, state, after_seq, limit, before_seq=before_seq, since=since, until=until
+            )
 
     async def size_bytes(self) -> int:
         async with self._reading() as db:

@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.types.numeric import Int8
 
-from accord.journal.encoding import decode_letter, decode_message, decode_paths, decode_results, from_us
+from accord.journal.encoding import decode_letter, decode_message, decode_paths, decode_results, from_us, to_us
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, State
 from accord.journal.stores.postgresql_arrays import bigints, storable, texts
 from accord.journal.stores.postgresql_holding import IS_OWN, Holding
@@ -115,7 +115,17 @@ async def dead_letters(db: _Connection, flow: str, after_seq: int, limit: int) -
 
 
 async def messages(
-    db: _Connection, flow: str, key: str, id_: str, state: str, after_seq: int, limit: int
+    db: _Connection,
+    flow: str,
+    key: str,
+    id_: str,
+    state: str,
+    after_seq: int,
+    limit: int,
+    *,
+    before_seq: int = 0,
+    since: dt.datetime | None = None,
+    until: dt.datetime | None = None,
 ) -> list[MessageRow]:
     if state and state not in _STATE_CONDITIONS:
         return []
@@ -125,7 +135,13 @@ async def messages(
         if value:
             query += f" AND m.{column} = %s"
             chosen.append(storable(value))
-    rows = await _rows(db, f"{query}{_STATE_CONDITIONS.get(state, '')} ORDER BY m.seq LIMIT %s", (*chosen, limit))
+    for condition, bound in (("m.seq <", before_seq or None), ("m.accepted_at >=", since), ("m.accepted_at <", until)):
+        if bound is not None:
+            query += f" AND {condition} %s"
+            chosen.append(Int8(to_us(bound) if isinstance(bound, dt.datetime) else bound))
+    order = "DESC" if before_seq else "ASC"
+    query += f"{_STATE_CONDITIONS.get(state, '')} ORDER BY m.seq {order} LIMIT %s"
+    rows = await _rows(db, query, (*chosen, limit))
     results = await _results(db, [row[0] for row in rows if row[4]])
     return [_to_row(row, results.get(row[0], {})) for row in rows]
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from accord.journal.encoding import decode_letter, decode_message, decode_paths, decode_results, from_us
+from accord.journal.encoding import decode_letter, decode_message, decode_paths, decode_results, from_us, to_us
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, State
 from accord.journal.parts import ALL_PARTS
 from accord.journal.shared import part_of
@@ -125,9 +125,19 @@ class SqliteReads:
         ]
 
     def messages(
-        self, *, flow: str = "", key: str = "", id: str = "", state: str = "", after_seq: int = 0, limit: int = 100
+        self,
+        *,
+        flow: str = "",
+        key: str = "",
+        id: str = "",
+        state: str = "",
+        after_seq: int = 0,
+        before_seq: int = 0,
+        since: dt.datetime | None = None,
+        until: dt.datetime | None = None,
+        limit: int = 100,
     ) -> list[MessageRow]:
-        """By seq. A search of settled messages by flow or key reads the table; from the event loop use a reader's thread."""
+        """A search of settled messages by flow or key reads the table; from the event loop use a reader's thread."""
         if state and state not in _STATE_CONDITIONS:
             return []
         conditions = ["m.seq > ?"]
@@ -138,7 +148,17 @@ class SqliteReads:
                 values.append(value)
         if state:
             conditions.append(_STATE_CONDITIONS[state])
-        rows = self._db.execute(f"{_ROW}{' AND '.join(conditions)} ORDER BY m.seq LIMIT ?", (*values, limit)).fetchall()
+        for condition, bound in (
+            ("m.seq < ?", before_seq or None),
+            ("m.accepted_at >= ?", since),
+            ("m.accepted_at < ?", until),
+        ):
+            if bound is not None:
+                conditions.append(condition)
+                values.append(to_us(bound) if isinstance(bound, dt.datetime) else bound)
+        order = "DESC" if before_seq else "ASC"
+        query = f"{_ROW}{' AND '.join(conditions)} ORDER BY m.seq {order} LIMIT ?"
+        rows = self._db.execute(query, (*values, limit)).fetchall()
         return [self._to_row(row) for row in rows]
 
     def size_bytes(self) -> int:
