@@ -30,7 +30,8 @@ class Contract:
     ) -> None:
         self.entity = entity
         self.types_only = types_only
-        self._rules = rules
+        self.scope = scope
+        self.rules = rules
         self._decoder = build_decoder(entity.fields)
         self._tests: dict[int, FieldTests] = {}
         self._is_good: Callable[[dict[str, Any]], bool] | None = build_check(
@@ -69,7 +70,7 @@ class Contract:
     def _ask_rules(self, record: dict[str, Any]) -> None:
         problems: list[Problem] = []
         environment = Environment()
-        for rule, expression in self._rules:
+        for rule, expression in self.rules:
             try:
                 holds = expression.evaluate(record, None, environment)
             except RecordError as error:

@@ -13,7 +13,7 @@ from accord.mapping.failure import problem_of
 from accord.mapping.functions import FunctionTable
 from accord.mapping.lookup import Lookup
 from accord.mapping.scope import Scope
-from accord.mapping.spec import MappingSpec
+from accord.mapping.spec import FieldSpec, Group, MappingSpec
 from accord.mapping.support import GLOBALS
 from accord.mapping.writer import Origin, Writer
 from accord.record import Entity
@@ -25,7 +25,7 @@ _SOMEWHERE = Site("", "", True)
 
 class Mapping:
     """A record of ``source`` becomes a record of ``target``. ``names``: earlier results it reads. ``uses_refs``: it asks for
-    cross-references, so results are final only while ``Environment.missing`` is empty."""
+    cross-references, so results are final only while ``Environment.missing`` is empty. ``scope``: what its expressions see."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Mapping:
         self.target = target
         self.names: Dict[str, Field] = scope.names
         self.uses_refs = uses_refs
-        self._scope = scope
+        self.scope = scope
         self._code = code
         self._run = code.run
         self._careful: Code | None = None
@@ -81,7 +81,7 @@ class Mapping:
     def _every_problem(self, record: Dict[str, Any], names: Dict[str, Any], environment: Environment) -> list[Problem]:
         """Applies field by field; only rejected records pay for it."""
         if self._careful is None:
-            self._careful = _writer(self._scope, Faults(), is_careful=True).write(
+            self._careful = _writer(self.scope, Faults(), is_careful=True).write(
                 self.name, self.spec.fields, self.target.fields, self.target.name
             )
         code = self._careful
@@ -126,6 +126,14 @@ def compile_mapping(
     if len(faults.errors) > before:
         return None
     return Mapping(spec, source, target, scope, code, writer.origins, writer.c.uses_refs)
+
+
+def compile_field(scope: Scope, name: str, spec: FieldSpec, field: Field) -> tuple[Code, bool, bool]:
+    """One field of a mapping that is known to compile, as a function of its own that gives a dict with this field; whether it
+    asks for cross-references; whether it needs the clock or the message."""
+    writer = _writer(scope, Faults())
+    code = writer.write(name, Group({name: spec}), {name: field}, name)
+    return code, writer.c.uses_refs, writer.c.uses_environment
 
 
 def _writer(scope: Scope, faults: Faults, *, is_careful: bool = False) -> Writer:
