@@ -137,7 +137,7 @@ class WebServer:
         known = self._heads.get((answer.status, answer.content_type))
         if known is None:
             known = self._heads[answer.status, answer.content_type] = _head(answer)
-        has_body = answer.status not in BODILESS
+        has_body = answer.status not in BODILESS and answer.feed is None
         head = b"%bcontent-length: %d\r\n" % (known, len(answer.body)) if has_body else known
         for name, value in answer.headers:
             head += b"%b: %b\r\n" % (name, value)

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from accord.engine.answer import Answer, problem
+from accord.engine.answer import Answer, Feed, problem
 from accord.sdk.http import InboundRequest
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class WebConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[tuple[InboundRequest | Answer, Head]] = deque()
         self._answering: Head | None = None
+        self._feed: Feed | None = None  # goes on answering
         self._is_starting = False
         self._is_reading = False  # between a request's first byte and its last
         self._is_paused = False  # requests wait for their turn
@@ -85,6 +86,9 @@ class WebConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_ended = True
         self._waiting.clear()
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.ended()
         self._server.closed(self)
 
     def data_received(self, data: bytes) -> None:
@@ -109,6 +113,8 @@ class WebConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """A client may close its half and still wait for the answer; without a request there is nothing to wait for."""
         self._is_ended = self._is_half_closed = True
+        if self._feed is not None:
+            return False  # who reads an answer that goes on keeps the connection open
         return self._answering is not None or bool(self._waiting)
 
     def pause_writing(self) -> None:
@@ -213,6 +219,11 @@ class WebConnection(asyncio.Protocol):
         head, self._answering = self._answering, None
         self.since = self._server.tick
         if head is None or not self._is_open:
+            if answer.feed is not None:
+                answer.feed.ended()
+            return
+        if answer.feed is not None:
+            self._go_on(answer, answer.feed, head)
             return
         keeps = head.keeps and not self._server.is_draining
         written = self._server.head_of(answer)
@@ -226,6 +237,30 @@ class WebConnection(asyncio.Protocol):
             self._end()
         elif self._waiting:
             self._start_next()
+
+    def _go_on(self, answer: Answer, feed: Feed, head: Head) -> None:
+        """The answer's end is the connection's."""
+        self._write(
+            b"%bconnection: close\r\n\r\n%b" % (self._server.head_of(answer), b"" if head.is_head else answer.body)
+        )
+        if head.is_head or self._server.is_draining:
+            feed.ended()
+            self._end()
+            return
+        self._answering, self._feed = head, feed
+        feed.began(self)
+
+    def write(self, data: bytes) -> bool:
+        """Of an answer that goes on."""
+        if self._feed is None or self._is_blocked or not self._is_open:
+            return False
+        self._transport.write(data)
+        return True
+
+    def close(self) -> None:
+        """Of an answer that goes on."""
+        if self._feed is not None:
+            self._transport.close()
 
     def refuse(self, answer: Answer) -> None:
         """The last answer of this connection, in its turn."""
@@ -278,7 +313,7 @@ class WebConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Ends now when nothing is under way; else after the answer to what is."""
-        if self._answering is None and not self._is_reading and not self._waiting:
+        if self._feed is not None or (self._answering is None and not self._is_reading and not self._waiting):
             self._transport.close()
 
     def abort(self) -> None:

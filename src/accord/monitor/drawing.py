@@ -50,8 +50,12 @@ def draw_map(lines: Sequence[Lines], flows: Mapping[str, Any], systems: Mapping[
     for one in lines:
         at = places[1][one.flow]
         state = flows[one.flow]["state"]
-        parts += [_edge(LEFT + BOX_WIDTH, places[0][name], MIDDLE, at, state) for name in one.sources]
-        parts += [_edge(MIDDLE + BOX_WIDTH, at, RIGHT, places[2][name], state) for name in one.targets]
+        ends = [(name, LEFT + BOX_WIDTH, places[0][name], MIDDLE, at) for name in one.sources]
+        ends += [(name, MIDDLE + BOX_WIDTH, at, RIGHT, places[2][name]) for name in one.targets]
+        for name, *path in ends:
+            system = systems[name]["state"] if name in systems else "well"
+            shown = system if system in ("sick", "paused") else state
+            parts.append(_edge(path, shown, f'data-of="flow:{escape(one.flow)}" data-end="system:{escape(name)}"'))
     for (names, x, kind), column in zip(columns, places, strict=True):
         views = flows if kind == "flow" else systems
         parts += [_box(name, x, column[name], kind, views.get(name)) for name in names]
@@ -64,20 +68,23 @@ def _places(names: Sequence[str], height: int) -> dict[str, float]:
     return {name: step * (at + 0.5) for at, name in enumerate(names)}
 
 
-def _edge(x1: float, y1: float, x2: float, y2: float, state: str) -> str:
+def _edge(ends: Sequence[float], state: str, marks: str) -> str:
+    """As sick or paused as its system, else as its flow. ``marks``: attributes by which the page's script finds it."""
+    x1, y1, x2, y2 = ends
     bend = (x2 - x1) / 2
     path = f"M{x1:.0f} {y1:.0f} C{x1 + bend:.0f} {y1:.0f} {x2 - bend:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"
-    return f'<path d="{path}" class="edge {state}"/>'
+    return f'<path d="{path}" class="edge {state}" data-state="edge" {marks}/>'
 
 
 def _box(name: str, x: float, y: float, kind: str, view: Any) -> str:
     state, words = (view["state"], view["line"]) if view else ("well", "")
     top = y - BOX_HEIGHT / 2
+    mark = f'data-of="{kind}:{escape(name)}"'
     text = (
         f'<rect x="{x}" y="{top:.0f}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="{8 if kind == "flow" else 26}"'
-        f' class="{kind} {state}"/>'
+        f' class="{kind} {state}" data-state="{kind}" {mark}/>'
         f'<text x="{x + BOX_WIDTH / 2}" y="{y - 4:.0f}" class="name">{escape(_short(name, 26))}</text>'
-        f'<text x="{x + BOX_WIDTH / 2}" y="{y + 16:.0f}" class="words">{escape(_short(words, 30))}</text>'
+        f'<text x="{x + BOX_WIDTH / 2}" y="{y + 16:.0f}" class="words" {mark} data-figure="line">{escape(_short(words, 30))}</text>'
     )
     if view is None:
         return f"<g>{text}</g>"

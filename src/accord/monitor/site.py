@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import functools
 import importlib.resources
@@ -11,7 +12,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import msgspec
 
-from accord.engine.answer import Answer
+from accord.engine.answer import Answer, busy
 from accord.engine.clock import Clock
 from accord.engine.control import Control, ControlError, whole_number
 from accord.engine.engine import Engine
@@ -21,9 +22,10 @@ from accord.engine.operators.users import Users
 from accord.engine.steering import SteeringError
 from accord.errors import AccordError, JournalError
 from accord.monitor.charts import seconds
+from accord.monitor.live import BEGINNING, Live
 from accord.monitor.rates import Rates
 from accord.monitor.session import LOOPBACK_NAMES, NOBODY, Sessions, Visitor
-from accord.monitor.views import Views
+from accord.monitor.views import Views, rate_text
 from accord.project import Project
 from accord.sdk.http import InboundRequest, encode_json
 from accord.settings.monitor import MonitorSpec
@@ -76,7 +78,12 @@ class Monitor:
             token, users, is_local=is_local, asks_who=spec.asks_who, session_s=spec.session.total_seconds()
         )
         self._project = project.name
-        self.run = self._rates.run
+        self._live = Live(self._views.figures, clock)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._rates.run())
+            group.create_task(self._live.run())
 
     @functools.cached_property
     def _templates(self) -> jinja2.Environment:
@@ -87,7 +94,7 @@ class Monitor:
         templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
         templates.globals["project"] = self._project
         filters: dict[str, Callable[..., str]] = {"when": _when, "ago": _ago, "json": _json}
-        templates.filters |= filters | {"rate": _rate, "seconds": _seconds, "budget": _budget}
+        templates.filters |= filters | {"rate": rate_text, "seconds": _seconds, "budget": _budget}
         return templates
 
     async def handle(self, request: InboundRequest) -> Answer:
@@ -109,6 +116,8 @@ class Monitor:
             return self._login(failed=False)
         if (needed := role_needed(request.method, parts, query)) > visitor.actor.role:
             return self._not_allowed(visitor.actor, needed, visitor)
+        if parts == ["events"]:
+            return self._events()
         try:
             found = await self._views.page(parts, query)
         except JournalError as error:
@@ -119,6 +128,12 @@ class Monitor:
             return self._said(404, "There is nothing here", "It may have been settled and removed meanwhile.", visitor)
         template, context = found
         return self._rendered(template, {**context, "notice": query.get("notice", ""), "query": query}, visitor)
+
+    def _events(self) -> Answer:
+        page = self._live.page()
+        if page is None:
+            return busy("too many pages are open")
+        return Answer(200, BEGINNING, "text/event-stream", (*HEADERS, (b"x-accel-buffering", b"no")), page)
 
     # --- what forms do
 
@@ -284,7 +299,3 @@ def _budget(one: Mapping[str, Any]) -> str:
     limit = f" of {one['limit']:,.0f}" if one["limit"] is not None else ""
     resets = f", begins anew in {seconds(one['resets_in_s'])}" if one["resets_in_s"] is not None else ""
     return f"{one['name']}: {one['left']:,.0f}{limit} left{resets}"
-
-
-def _rate(value: float) -> str:
-    return f"{value:,.0f}/s" if value >= 10 else f"{value:.1f}/s"

@@ -18,6 +18,7 @@ from accord.mapping.contract import problems_of
 from accord.monitor.causes import Cause, causes_of
 from accord.monitor.charts import charts_of
 from accord.monitor.drawing import draw_map, lines_of
+from accord.monitor.live import shown_figures
 from accord.monitor.rates import Rates
 from accord.project import Project
 from accord.record.types import name_of
@@ -63,10 +64,18 @@ class Views:
 
     # --- map, flows, systems
 
-    async def _map(self) -> Shown:
+    async def figures(self) -> dict[str, Any]:
+        """What open pages show live."""
+        flows, systems, _ = await self._flows_and_systems()
+        return shown_figures(flows, systems)
+
+    async def _flows_and_systems(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         status = await self._control.status()
         flows = {one["name"]: self._flow_view(one) for one in status["flows"]}
-        systems = {one["name"]: _system_view(one) for one in status["systems"]}
+        return flows, {one["name"]: _system_view(one) for one in status["systems"]}, status
+
+    async def _map(self) -> Shown:
+        flows, systems, status = await self._flows_and_systems()
         picture = Markup(draw_map(self._lines, flows, systems))  # noqa: S704 (drawing escapes every name it is given)
         dead = sum(one["dead"] for one in flows.values())
         return "map.html", {"picture": picture, "flows": flows, "systems": systems, "dead": dead, "status": status}
@@ -74,10 +83,10 @@ class Views:
     def _flow_view(self, told: Mapping[str, Any]) -> dict[str, Any]:
         rate = self._rates.rate_per_s(told["name"])
         waiting = told["ready"] + told["waiting"] + told["held"]
-        words = [f"{rate:.1f}/s" if rate < 10 else f"{rate:.0f}/s"]
+        words = [rate_text(rate)]
         words += [f"{told[state]:,} {state}" for state in ("waiting", "held", "dead") if told[state]]
         state = "paused" if told["paused"] else "sick" if told["held"] else "busy" if rate or waiting else "well"
-        return {**told, "rate": rate, "open": waiting, "state": state, "line": ", ".join(words)}
+        return {**told, "rate": rate, "rate_text": words[0], "open": waiting, "state": state, "line": ", ".join(words)}
 
     async def _flow(self, name: str, query: Mapping[str, str]) -> Shown | None:
         flow = self._project.flows.get(name)
@@ -209,6 +218,10 @@ class Views:
         letters = await self._control.dead_letters(after_seq=seq - 1, limit=1)
         flow = self._project.flows.get(letters[0].flow) if letters else None
         return problems_of(flow.contract if flow is not None else None, body)
+
+
+def rate_text(value: float) -> str:
+    return f"{value:,.0f}/s" if value >= 10 else f"{value:.1f}/s"
 
 
 def _system_view(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,26 +1,57 @@
 "use strict";
-// Pages work without this: it keeps the map up to date and checks a mended record while it is typed.
+// Pages work without this: it keeps figures up to date and checks a mended record while it is typed.
 
-const live = document.querySelector("main[data-live]");
+const RETRY_FIRST_MS = 2000;
+const RETRY_LONGEST_MS = 60000;
+const shown = [...document.querySelectorAll("[data-of]")];
+let stream = null;
+let retryMs = RETRY_FIRST_MS;
+let retry;
 
-async function refresh() {
-  if (document.hidden || live.contains(document.activeElement)) return;
-  const answer = await fetch(location.pathname + location.search, { credentials: "same-origin" });
-  if (!answer.ok) return;
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
-  const scrolled = [...live.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
-  live.replaceChildren(...fresh.childNodes);
-  live.querySelectorAll(".scroll").forEach((box, at) => { box.scrollLeft = scrolled[at] || 0; });
+function show(figures) {
+  for (const element of shown) {
+    const of = figures[element.dataset.of];
+    if (!of) continue;
+    if (element.dataset.state) {
+      const end = figures[element.dataset.end];
+      const state = end && (end.state === "sick" || end.state === "paused") ? end.state : of.state;
+      element.setAttribute("class", `${element.dataset.state} ${state}`);
+    }
+    const figure = element.dataset.figure;
+    if (figure && of[figure] !== undefined && element.textContent !== of[figure]) {
+      const isLong = element.namespaceURI !== document.documentElement.namespaceURI && of[figure].length > 30;
+      element.textContent = isLong ? of[figure].slice(0, 29) + "…" : of[figure];
+    }
+  }
 }
 
-if (live) {
-  setInterval(() => refresh().catch(() => {}), Number(live.dataset.live));
+function listen() {
+  clearTimeout(retry);
+  if (stream || document.hidden || !shown.length) return;
+  stream = new EventSource("/monitor/events");
+  stream.addEventListener("figures", (event) => { retryMs = RETRY_FIRST_MS; show(JSON.parse(event.data)); });
+  stream.onerror = () => {
+    if (stream.readyState !== EventSource.CLOSED) return; // it comes back by itself
+    stop();
+    retry = setTimeout(listen, retryMs * (0.5 + Math.random()));
+    retryMs = Math.min(RETRY_LONGEST_MS, retryMs * 2);
+  };
 }
+
+function stop() {
+  if (stream) stream.close();
+  stream = null;
+}
+
+document.addEventListener("visibilitychange", () => (document.hidden ? stop() : listen()));
+window.addEventListener("pagehide", stop);
+window.addEventListener("pageshow", listen);
+listen();
 
 const mend = document.querySelector("form.mend");
 if (mend) {
   const body = mend.querySelector("textarea");
-  const shown = mend.querySelector(".problems");
+  const verdict = mend.querySelector(".problems");
   let asked = 0;
   let timer;
   const check = async () => {
@@ -29,8 +60,8 @@ if (mend) {
     const answer = await fetch(mend.dataset.check, { method: "POST", body: form, credentials: "same-origin" });
     if (!answer.ok || mine !== asked) return;
     const { problems } = await answer.json();
-    shown.className = "problems " + (problems.length ? "wrong" : "fine");
-    shown.textContent = problems.length ? problems.join("\n") : "The record satisfies the contract.";
+    verdict.className = "problems " + (problems.length ? "wrong" : "fine");
+    verdict.textContent = problems.length ? problems.join("\n") : "The record satisfies the contract.";
   };
   const later = () => { clearTimeout(timer); timer = setTimeout(() => check().catch(() => {}), 250); };
   body.addEventListener("input", later);
