@@ -51,6 +51,12 @@ def test_a_dead_letter_is_found_mended_and_replayed(tmp_path: Path) -> None:
         check = browser.post(f"{address}{letter}/check", {"form": form, "body": record}, timeout=20).json()
         assert "currency" in check["problems"][0]
         mended = json.dumps(json.loads(record) | {"currency": "EUR"})
+        assert re.search(r"currency</th><td>shape</td><td>text EUR</td><td>text nonsense", html.unescape(whole))
+        preview = browser.post(f"{address}{letter}/preview", {"form": form, "body": mended}, timeout=20).text
+        shown_preview = html.unescape(preview[preview.index('id="preview"') :])
+        assert "books.orders upsert: to be done" in shown_preview and "marked.person" not in shown_preview
+        assert 'currency = "EUR"' in shown_preview and "marked.person" in preview, "what is mended stays in the form"
+        assert project.rows("SELECT id FROM orders") == [(1,)], "nothing was done"
         assert browser.post(f"{address}{letter}/check", {"form": form, "body": mended}, timeout=20).json() == {
             "problems": []
         }

@@ -57,6 +57,47 @@ def show(folder: Path, environment: str, seq: int, reveal: bool) -> None:
     click.echo(msgspec.json.format(shown, indent=2))
 
 
+@command.command("diff")
+@project_options
+@json_option
+@click.argument("seq", type=int)
+def diff(folder: Path, environment: str, as_json: bool, seq: int) -> None:
+    """How a dead letter's record differs from the last good one of its flow: fields missing, new, of another type or shape."""
+    found = Operator(folder, environment).difference(seq)
+    if as_json:
+        show_json(found)
+        return
+    if found["good_seq"] is not None:
+        click.echo(f"compared with message {found['good_seq']}")
+    names = ("path", "kind", "good", "this")
+    show_table(("field", "difference", "good", "this"), [[one[name] for name in names] for one in found["differences"]])
+    if found["note"]:
+        click.echo(found["note"])
+
+
+@command.command("preview")
+@project_options
+@json_option
+@click.argument("seq", type=int)
+@click.option(
+    "--body",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A mended record (JSON); default: as it is.",
+)
+@click.option("--from-start", is_flag=True, help="As if it were replayed from the start.")
+def preview(folder: Path, environment: str, as_json: bool, seq: int, body: Path | None, from_start: bool) -> None:
+    """What a replay would do, step by step and field by field, without doing it."""
+    from accord.cli.message import show_trace
+
+    found = Operator(folder, environment).preview(seq, body.read_bytes() if body else None, from_start=from_start)
+    if as_json:
+        show_json(found)
+        return
+    for problem in found["problems"]:
+        click.echo(problem)
+    show_trace(found["trace"])
+
+
 @command.command("edit")
 @project_options
 @click.argument("seq", type=int)

@@ -19,7 +19,7 @@ COMMANDS = {
     "status": "what runs, waits and fails",
     "messages": "look at messages",
     "message": "one message and the way it went",
-    "dead": "dead letters: list, show, edit, replay, discard",
+    "dead": "dead letters: list, show, diff, preview, edit, replay, discard",
     "pause": "keep messages, a flow or a system from going on",
     "resume": "let them go on",
     "cancel": "end messages early, with or without undoing what they did",

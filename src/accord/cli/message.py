@@ -30,7 +30,7 @@ def show(folder: Path, environment: str, as_json: bool, seq: int, trace: bool) -
     operator = Operator(folder, environment)
     if trace:
         told = operator.trace(seq)
-        show_json(told) if as_json else _show_trace(told)
+        show_json(told) if as_json else show_trace(told)
         return
     found = operator.messages(after_seq=seq - 1, limit=1)
     if not found or found[0]["seq"] != seq:
@@ -45,7 +45,8 @@ def show(folder: Path, environment: str, as_json: bool, seq: int, trace: bool) -
     click.echo(msgspec.json.format(encode_json(found[0]), indent=2))
 
 
-def _show_trace(told: dict[str, Any]) -> None:
+def show_trace(told: dict[str, Any]) -> None:
+    """One line for each step, and one for each mapped field under it."""
     rows = []
     for step in told["steps"]:
         effects = " ".join(f"{one['target']} {one['mode']}: {one['outcome']}" for one in step["effects"])

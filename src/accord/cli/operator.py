@@ -80,6 +80,22 @@ class Operator:
         )
         return found
 
+    def difference(self, seq: int) -> dict[str, Any]:
+        """Of a dead letter to the last good message of its flow."""
+        found: dict[str, Any] = self._do("GET", f"dead-letters/{seq}/diff", {}, lambda control: control.difference(seq))
+        return found
+
+    def preview(self, seq: int, body: bytes | None, *, from_start: bool) -> dict[str, Any]:
+        """What a replay would do."""
+        found: dict[str, Any] = self._do(
+            "POST",
+            f"dead-letters/{seq}/preview",
+            {"from_start": int(from_start)},
+            lambda control: control.preview(seq, body or b"", from_start=from_start),
+            body or b"",
+        )
+        return found
+
     def replay(self, seq: int, body: bytes | None, *, from_start: bool) -> None:
         self._do(
             "POST",

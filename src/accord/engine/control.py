@@ -18,6 +18,7 @@ from accord.engine.ends import HELD_BY_OPERATOR, REASON_LENGTH_MAX, VERSION_PATH
 from accord.engine.gate import Gate
 from accord.engine.history import KEPT_S, History, HistoryView, Kind, Span, by_part, point_of, span_s, together
 from accord.engine.masking import masked_with
+from accord.engine.mending import LetterDifference, Mending, Preview
 from accord.engine.oldest import Oldest
 from accord.engine.operators.audit import Audit, AuditEntry, newest_first
 from accord.engine.pauses import Pause, Pauses
@@ -124,6 +125,7 @@ class Control:
         self.pauses = pauses
         self.steering = Steering(journal, queues, stops, self.row, flows, versions, lambda message: self.claim(message))
         self._telling = Telling(journal, flows, versions, entities)
+        self._mending = Mending(journal, self._telling, entities)
         self._name = name
         self._journal = journal
         self._acceptor = acceptor
@@ -260,6 +262,22 @@ class Control:
         if row is None:
             raise ControlError(f"There is no message {seq}.", mend="`accord messages` shows them.")
         return await self._telling.tell(row)
+
+    async def difference(self, seq: int) -> LetterDifference:
+        """How a dead letter's record differs from the last good one of its flow. Raises ControlError."""
+        return await self._mending.difference(await self._letter_row(seq))
+
+    async def preview(self, seq: int, body: bytes, *, from_start: bool = False) -> Preview:
+        """What a replay with this record (b'': as it is) would do; nothing is done. Raises ControlError."""
+        row = await self._letter_row(seq)
+        return await self._mending.preview(row, body or row.message.body, from_start=from_start)
+
+    async def _letter_row(self, seq: int) -> MessageRow:
+        await self._dead_row(seq)
+        row = await self.row(seq)
+        if row is None:
+            raise ControlError(f"Message {seq} is not a dead letter any more.")
+        return row
 
     async def in_flight(self, today: Mapping[str, str] | None = None) -> list[InFlight]:
         """Earlier versions that open messages have begun with; ``today``: the versions by flow to compare with, instead of the engine's
@@ -481,6 +499,11 @@ class ControlApi:
                 return await control.dead_letters(
                     flow=query.get("flow", ""), after_seq=after_seq, limit=limit, with_payload=with_payload
                 )
+            case "GET", ["dead-letters", seq, "diff"]:
+                return await control.difference(whole_number(seq))
+            case "POST", ["dead-letters", seq, "preview"]:
+                from_start = query.get("from_start") == "1"
+                return await control.preview(whole_number(seq), request.body, from_start=from_start)
             case "POST", ["dead-letters", seq, "replay"]:
                 from_start = query.get("from_start") == "1"
                 await control.replay(whole_number(seq), body=request.body or None, from_start=from_start)

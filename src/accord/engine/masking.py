@@ -18,8 +18,7 @@ from accord.sdk.http import decode_json
 
 MASK = "***"
 KNOWN_MAX = 2_000  # personal values of one message that are searched for; with more, undeclared texts are masked whole
-LENGTH_MIN = 3  # characters of a value that is searched for: shorter ones stand everywhere by chance
-WORD_LENGTH_MIN = 4  # of a word of it
+LENGTH_MIN = 3  # characters of a value, or a word of it, that is searched for: shorter ones stand everywhere by chance
 _WORDS = re.compile(r"\w+")
 _SECRET_NAMES = re.compile(
     r"pass(word|phrase|wd)?$|secret|token|authori[sz]ation|api[-_]?key|credential|signature|cookie|session|assertion",
@@ -117,7 +116,7 @@ class Masker:
         text = str(value).strip()
         if len(text) >= LENGTH_MIN:
             self._known.add(text.casefold())
-            self._known.update(word for word in _WORDS.findall(text.casefold()) if len(word) >= WORD_LENGTH_MIN)
+            self._known.update(word for word in _WORDS.findall(text.casefold()) if len(word) >= LENGTH_MIN)
             self._pattern = None
 
     def record(self, value: Any, fields: Mapping[str, Field]) -> Any:

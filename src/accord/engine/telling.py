@@ -28,6 +28,9 @@ from accord.record.types import List, Object
 ROUNDS_MAX = 20  # of finding cross-references that only an earlier one lets the flow ask for
 VALUES_SHOWN_MAX = 3  # of a source or target field within a list
 _DEDUPED = "dedupe: "
+_SPLIT_INDEX = re.compile(r"(?<=\.split)\[\d+\]")
+ASSUMED = Done(None)
+"""The answer a preview goes on with."""
 
 
 class OriginView(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,21 +93,25 @@ class Telling:
         self._entities = entities
         self._names = personal_names(entities.values())
 
-    async def tell(self, row: MessageRow) -> MessageTrace:
-        """Raises JournalError."""
+    def flow_of_today(self, name: str) -> Flow | None:
+        return self._flows.get(name)
+
+    async def tell(self, row: MessageRow, *, is_preview: bool = False) -> MessageTrace:
+        """``is_preview``: what the flow of today would do, effects that are not journaled taken as done wherever nothing reads their
+        answer. Raises JournalError."""
         message, notes = row.message, []
         flow = self._flows.get(message.flow)
         if flow is None:
             return self._nothing(row, f"The project has no flow '{message.flow}' any more.")
         lease = Lease(seq=row.seq, message=message, results=row.results)
         version = self._versions.version_of_row(row)
-        if version not in ("", flow.version):
+        if version not in ("", flow.version) and not is_preview:
             found = await self._versions.flow_of(lease, flow)
             if isinstance(found, VersionGone):
                 return self._nothing(row, f"Version {version} of its flow cannot be run any more: {found}")
             flow = found
         answers = answers_of(row.results)
-        trace = await self.traced(flow, row, answers)
+        trace = await self.traced(flow, row, answers, is_preview=is_preview)
         if trace.missing:
             notes.append("Cross-references could not all be found.")
         if trace.is_cut:
@@ -114,11 +121,15 @@ class Telling:
         reads = [path for path in trace.unknown if _is_read(trace.asked[path].command)]
         if reads:
             notes.append(f"What was read at {', '.join(reads)} is not kept, so the steps after it cannot be shown.")
+        if is_preview and (calls := [path for path in trace.unknown if path not in reads]):
+            notes.append(f"The steps after {', '.join(calls)} depend on what the system will answer.")
         masker = self.masker_of(flow, row, trace)
         steps = tuple(self._step_view(step, flow, trace, masker, row) for step in trace.steps)
         return MessageTrace(seq=row.seq, flow=flow.name, version=flow.version, steps=steps, notes=tuple(notes))
 
-    async def traced(self, flow: Flow, row: MessageRow, answers: Mapping[str, Done | Reject]) -> Trace:
+    async def traced(
+        self, flow: Flow, row: MessageRow, answers: Mapping[str, Done | Reject], *, is_preview: bool = False
+    ) -> Trace:
         """The trace over these answers, cross-references asked of the journal. Of a message that ended as a repeat, the last `dedupe`
         it came to said so."""
         refs: dict[Query, str | None] = {}
@@ -135,9 +146,11 @@ class Telling:
                 case Note() | Respond():
                     return None
             found = answers.get(getattr(command, "path", ""))
-            if found is None:
-                raise NotKnown
-            return found
+            if found is not None:
+                return found
+            if is_preview and _is_answer_unread(command, flow):
+                return ASSUMED
+            raise NotKnown
 
         for _ in range(ROUNDS_MAX):
             trace = trace_of(flow, row.message, answering, refs)
@@ -255,13 +268,15 @@ def at_path(record: Any, path: str, fields: Mapping[str, Field]) -> Any:
 def _effect_view(asked: Asked, flow: Flow, masker: Masker, entities: Mapping[str, Entity]) -> EffectView:
     command = asked.command
     path = getattr(command, "path", "")
-    static = re.sub(r"\[\d+\]", "[]", path)
-    effect = next((one for one in flow.effects if one.path in (path, static)), None)
+    static = _static(path)
+    effect = next((one for one in flow.effects if one.path == static), None)
     target, mode, sent = _what(command)
     entity = entities.get(target) if isinstance(command, Write | Fetch) else None
     answer = asked.answer
     outcome, shown, reason = "open", None, ""
-    if isinstance(answer, Done):
+    if answer is ASSUMED:
+        outcome = "to be done"
+    elif isinstance(answer, Done):
         outcome, shown = "was there" if answer.was_there else "done", _shown(answer.result, entity, masker)
     elif isinstance(answer, Reject):
         outcome, reason = "rejected", masker.text(answer.reason)
@@ -300,6 +315,18 @@ def _what(command: Command) -> tuple[str, str, Any]:
         case Wait():
             return "", "delay", {"until": command.until}
     return "", type(command).__name__.lower(), None
+
+
+def _is_answer_unread(command: Command, flow: Flow) -> bool:
+    """Whether the flow goes on in the same way whatever the system answers."""
+    if isinstance(command, Write):
+        return True  # its name holds what was written, and what the system adds to it
+    return isinstance(command, Call) and not command.is_read_only and _static(command.path) not in flow.names
+
+
+def _static(path: str) -> str:
+    """A path as compiled: indexes of splits left out, those of routes kept."""
+    return _SPLIT_INDEX.sub("[]", path)
 
 
 def _is_read(command: Command) -> bool:

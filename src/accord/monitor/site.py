@@ -156,13 +156,29 @@ class Monitor:
             await self._trail.record(actor, *described(parts, {}), "refused (403)", request.peer)
             return self._not_allowed(actor, needed, visitor)
         if parts[:1] == ["dead"] and parts[2:] == ["check"]:
-            problems = await self._views.problems_of(whole_number(parts[1]), form.get("body", "").encode())
+            problems = await self._views.messages.problems_of(whole_number(parts[1]), form.get("body", "").encode())
             return Answer(200, msgspec.json.encode({"problems": problems}), headers=HEADERS)
+        if parts[:1] == ["dead"] and parts[2:] == ["preview"]:
+            return await self._previewed(parts[1], form, visitor)
         answer = await self._answer_of_act(parts, form, visitor)
         if answer.status != 404:
             result = "done" if answer.status < 400 else f"refused ({answer.status})"
             await self._trail.record(actor, *described(parts, {}), result, request.peer)
         return answer
+
+    async def _previewed(self, seq: str, form: Form, visitor: Visitor) -> Answer:
+        try:
+            found = await self._views.messages.previewed(
+                whole_number(seq), form.get("body", ""), from_start=form.get("from_start") == "1"
+            )
+        except (ControlError, ValueError) as error:
+            return self._said(400, "That cannot be previewed", str(error), visitor)
+        except JournalError as error:
+            return self._said(503, "The journal cannot be read now", str(error), visitor)
+        if found is None:
+            return self._said(404, "There is nothing here", "It is not a dead letter any more.", visitor)
+        template, context = found
+        return self._rendered(template, {**context, "query": {}}, visitor)
 
     async def _answer_of_act(self, parts: list[str], form: Form, visitor: Visitor) -> Answer:
         try:
@@ -204,7 +220,7 @@ class Monitor:
         return None
 
     async def _replay_cause(self, id_: str) -> str:
-        cause = await self._views.cause(id_)
+        cause = await self._views.messages.cause(id_)
         if cause is None:
             raise ControlError("There are no dead letters of this cause any more.")
         for seq in cause.seqs:  # in their order, so that letters of one key go as they came

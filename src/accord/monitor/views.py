@@ -4,36 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
-from urllib.parse import urlencode
 
-import msgspec
 from markupsafe import Markup
 
-from accord.engine.control import LIST_MAX, OPEN_STATES, SEQ_MAX, Control, moment, whole_number
+from accord.engine.control import LIST_MAX, Control, whole_number
 from accord.engine.history import Kind
 from accord.engine.operators.audit import newest_first
 from accord.flow.flow import Flow
 from accord.flow.trigger import FilesTrigger, ManualTrigger, PollTrigger, ScheduleTrigger, Trigger
-from accord.mapping.contract import problems_of
-from accord.monitor.causes import Cause, causes_of
 from accord.monitor.charts import charts_of
 from accord.monitor.drawing import draw_map, lines_of
 from accord.monitor.live import shown_figures
+from accord.monitor.message_views import MessageViews
 from accord.monitor.rates import Rates
 from accord.project import Project
 from accord.record.types import name_of
 
-STATES = (*OPEN_STATES, "done", "dead")
 PAGE_SIZE = 50
 SINCE_S = {"1h": 3_600, "6h": 6 * 3_600, "24h": 24 * 3_600}  # what charts can cover
 LETTERS_SHOWN_MAX = 100  # of one cause
-STEP_STATES = {"done": "done", "passed over": "quiet", "ended": "quiet", "refused": "dead", "open": "waiting"}
 
 Shown: TypeAlias = tuple[str, dict[str, Any]]  # template and what it is given
 
 
 class Views:
     def __init__(self, project: Project, control: Control, rates: Rates) -> None:
+        self.messages = MessageViews(project, control)
         self._project = project
         self._control = control
         self._rates = rates
@@ -49,17 +45,17 @@ class Views:
             case ["systems", name]:
                 return await self._system(name, query)
             case ["messages"]:
-                return await self._messages(query)
+                return await self.messages.messages(query)
             case ["messages", seq]:
-                return await self._message(whole_number(seq))
+                return await self.messages.message(whole_number(seq))
             case ["dead"]:
-                return "dead.html", {"causes": await self.causes(), "letters_max": LIST_MAX}
+                return "dead.html", {"causes": await self.messages.causes(), "letters_max": LIST_MAX}
             case ["causes", id_]:
-                return await self._cause(id_)
+                return await self.messages.cause_page(id_)
             case ["audit"]:
                 return await self._audit(query)
             case ["dead", seq]:
-                return await self._letter(whole_number(seq), query.get("reveal") == "1")
+                return await self.messages.letter(whole_number(seq), query.get("reveal") == "1")
         return None
 
     # --- map, flows, systems
@@ -130,52 +126,6 @@ class Views:
             **await self._history_of("system", name, query),
         }
 
-    # --- messages
-
-    async def _messages(self, query: Mapping[str, str]) -> Shown:
-        state = query.get("state", "")
-        if state and state not in STATES:
-            raise ValueError(f"'{state}' is no state; there are {', '.join(STATES)}")
-        before = whole_number(query.get("before") or str(SEQ_MAX))
-        chosen = {name: query.get(name, "").strip() for name in ("flow", "key", "id", "source")}
-        times = {name: query.get(name, "").strip() for name in ("since", "until")}
-        rows = await self._control.messages(
-            flow=chosen["flow"],
-            key=chosen["key"],
-            id=chosen["id"],
-            source=chosen["source"],
-            state=state,
-            before_seq=before,
-            since=moment(times["since"]),
-            until=moment(times["until"]),
-            limit=PAGE_SIZE + 1,
-        )
-        asked = {name: value for name, value in {**chosen, **times, "state": state}.items() if value}
-        last = rows[PAGE_SIZE - 1].seq if len(rows) > PAGE_SIZE else None
-        return "messages.html", {
-            "rows": rows[:PAGE_SIZE],
-            "older": urlencode({**asked, "before": last}) if last else "",
-            "newest": urlencode(asked) if "before" in query else None,
-            "chosen": {**chosen, **times, "state": state},
-            "flows": sorted(self._project.flows),
-            "sources": sorted({flow.source for flow in self._project.flows.values() if flow.source}),
-            "states": STATES,
-        }
-
-    async def _message(self, seq: int) -> Shown | None:
-        rows = await self._control.messages(after_seq=seq - 1, limit=1)
-        if not rows or rows[0].seq != seq:
-            return None
-        flow = self._project.flows.get(rows[0].flow)
-        guarantees = {effect.path: effect for effect in flow.effects} if flow else {}
-        return "message.html", {
-            "row": rows[0],
-            "guarantees": guarantees,
-            "is_open": rows[0].state in OPEN_STATES,
-            "trace": await self._control.trace(seq),
-            "step_state": STEP_STATES,
-        }
-
     async def _audit(self, query: Mapping[str, str]) -> Shown:
         chosen = {name: query.get(name, "").strip() for name in ("actor", "action")}
         before = query.get("before", "")
@@ -184,40 +134,6 @@ class Views:
         entries = newest_first(found.values(), PAGE_SIZE + 1)
         last = entries[PAGE_SIZE - 1].at.timestamp() if len(entries) > PAGE_SIZE else None
         return "audit.html", {"entries": entries[:PAGE_SIZE], "next": last, "chosen": chosen}
-
-    # --- dead letters
-
-    async def causes(self) -> list[Cause]:
-        return causes_of(await self._control.dead_letters(limit=LIST_MAX))
-
-    async def cause(self, id_: str) -> Cause | None:
-        return next((cause for cause in await self.causes() if cause.id == id_), None)
-
-    async def _cause(self, id_: str) -> Shown | None:
-        letters = {letter.seq: letter for letter in await self._control.dead_letters(limit=LIST_MAX)}
-        cause = next((cause for cause in causes_of(letters.values()) if cause.id == id_), None)
-        if cause is None:
-            return None
-        return "cause.html", {"cause": cause, "letters": [letters[seq] for seq in cause.seqs[:LETTERS_SHOWN_MAX]]}
-
-    async def _letter(self, seq: int, reveal: bool) -> Shown | None:
-        letters = await self._control.dead_letters(after_seq=seq - 1, limit=1, with_payload=reveal)
-        if not letters or letters[0].seq != seq:
-            return None
-        letter = letters[0]
-        payload = ""
-        if letter.payload is not None:
-            try:
-                payload = msgspec.json.format(letter.payload, indent=2)
-            except msgspec.DecodeError:
-                payload = letter.payload  # it may be dead because it is no JSON
-        return "letter.html", {"letter": letter, "payload": payload, "reveal": reveal}
-
-    async def problems_of(self, seq: int, body: bytes) -> list[str]:
-        """What the letter's flow will say of a mended record; nothing when it is fine."""
-        letters = await self._control.dead_letters(after_seq=seq - 1, limit=1)
-        flow = self._project.flows.get(letters[0].flow) if letters else None
-        return problems_of(flow.contract if flow is not None else None, body)
 
 
 def rate_text(value: float) -> str:
