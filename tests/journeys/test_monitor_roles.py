@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import requests
 
 from accord.engine.operators.passwords import hash_password
+from identity_provider import identity_provider
 from journeys.hooks_project import HooksProject, encode, order
 
 ROLES = ("viewer", "operator", "admin")
@@ -121,3 +124,26 @@ def test_signing_out_ends_what_the_browser_has(project: HooksProject) -> None:
         form = form_of(browser, project.address)
         assert browser.post(project.address + "/monitor/logout", {"form": form}, timeout=20).status_code == 401
         assert "accord_session" not in browser.cookies
+
+
+def test_an_identity_provider_lets_people_in(tmp_path: Path) -> None:
+    project = HooksProject(tmp_path)
+    with identity_provider() as identity:
+        oidc = f"{{issuer: '{identity.issuer}', client_id: accord, client_secret: '${{secret:oidc}}', roles: {{staff: viewer}}}}"
+        file = tmp_path / "accord.yaml"
+        file.write_text(file.read_text().replace('api}"}', f'api}}", monitor: {{oidc: {oidc}}}}}'))
+        project.environment["ACCORD_SECRET_OIDC"] = "s/cret"
+        with project, requests.Session() as browser:
+            assert "Sign in with your organisation" in browser.get(project.address, timeout=20).text
+            begin = browser.get(project.address + "/monitor/oidc/begin", timeout=20, allow_redirects=False)
+            address = begin.headers["location"]
+            callback = {"code": identity.authorize(address), "state": dict(parse_qsl(urlsplit(address).query))["state"]}
+            stranger = requests.get(project.address + "/monitor/oidc/callback", callback, timeout=20)
+            assert stranger.status_code == 403, "another browser"
+            assert (
+                browser.get(project.address + "/monitor/oidc/callback", params=callback, timeout=20).status_code == 200
+            )
+            assert "ada@example.com, viewer" in browser.get(project.address, timeout=20).text
+            assert browser.get(project.address + "/monitor/audit", timeout=20).status_code == 403
+            entry = project.api("audit?action=sign-in&actor=ada@example.com")[0]
+            assert (entry["role"], entry["via"], entry["result"]) == ("viewer", "oidc", "done")

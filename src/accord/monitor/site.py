@@ -16,6 +16,7 @@ from accord.engine.answer import Answer, busy
 from accord.engine.clock import Clock
 from accord.engine.control import Control, ControlError, whole_number
 from accord.engine.engine import Engine
+from accord.engine.http import PooledHttpClient
 from accord.engine.operators.access import Trail, described
 from accord.engine.operators.roles import Actor, Role, role_needed
 from accord.engine.operators.users import Users
@@ -23,6 +24,7 @@ from accord.engine.steering import SteeringError
 from accord.errors import AccordError, JournalError
 from accord.monitor.charts import seconds
 from accord.monitor.live import BEGINNING, Live
+from accord.monitor.oidc import OidcError, Provider
 from accord.monitor.rates import Rates
 from accord.monitor.session import LOOPBACK_NAMES, NOBODY, Sessions, Visitor
 from accord.monitor.views import Views, rate_text
@@ -68,6 +70,7 @@ class Monitor:
         trail: Trail,
         *,
         is_local: bool,
+        public_address: str = "",
     ) -> None:
         self._control = control
         self._trail = trail
@@ -77,6 +80,10 @@ class Monitor:
         self._sessions = Sessions(
             token, users, is_local=is_local, asks_who=spec.asks_who, session_s=spec.session.total_seconds()
         )
+        self._provider = None
+        if spec.oidc is not None:
+            self._provider = Provider(spec.oidc, PooledHttpClient, self._sessions.sign)
+        self._public_address = public_address
         self._project = project.name
         self._live = Live(self._views.figures, clock)
 
@@ -112,6 +119,8 @@ class Monitor:
         if request.method not in ("GET", "HEAD"):
             return self._said(405, "Method not allowed", "Pages are read with GET and changed with POST.")
         query = dict(parse_qsl(request.query))
+        if parts[:1] == ["oidc"] and self._provider is not None:
+            return await self._by_provider(self._provider, parts[1:], query, request)
         if visitor.actor is None:
             return self._login(failed=False)
         if (needed := role_needed(request.method, parts, query)) > visitor.actor.role:
@@ -240,8 +249,36 @@ class Monitor:
         cookie = (b"set-cookie", self._sessions.set_cookie(visitor, is_secure=_is_secure(request)))
         return Answer(303, b"", HTML, (*HEADERS, cookie, (b"location", b"/")))
 
+    async def _by_provider(
+        self, provider: Provider, parts: list[str], query: Mapping[str, str], request: InboundRequest
+    ) -> Answer:
+        scheme = "https" if _is_secure(request) else "http"
+        ours = self._public_address.rstrip("/") or f"{scheme}://{request.headers.get('host', '')}"
+        try:
+            if parts == ["begin"]:
+                address, cookie = await provider.begin(f"{ours}{PREFIX}oidc/callback")
+                return Answer(303, b"", HTML, (*HEADERS, (b"set-cookie", cookie), (b"location", address.encode())))
+            if parts != ["callback"]:
+                return self._said(404, "There is nothing here", "")
+            actor = await provider.finish(query, request.headers)
+        except OidcError as error:
+            nobody = Actor("(unknown)", Role.VIEWER, "oidc")
+            await self._trail.record(nobody, "sign-in", "", f"refused: {error.code}", request.peer)
+            return self._said(403, "The identity provider did not let you in", str(error))
+        visitor = self._sessions.opened(actor)
+        await self._trail.record(actor, "sign-in", "", "done", request.peer)
+        cookie = self._sessions.set_cookie(visitor, is_secure=_is_secure(request))
+        # A page of ours between: a redirect that another site began would not carry the strict cookie.
+        page = self._said(200, f"Signed in as {actor.name}", "", refresh="/")
+        return Answer(page.status, page.body, HTML, (*HEADERS, (b"set-cookie", cookie)))
+
     def _login(self, *, failed: bool) -> Answer:
-        return self._rendered("login.html", {"failed": failed, "has_users": bool(self._users)}, NOBODY, 401)
+        return self._rendered(
+            "login.html",
+            {"failed": failed, "has_users": bool(self._users), "has_oidc": self._provider is not None},
+            NOBODY,
+            401,
+        )
 
     def _not_allowed(self, actor: Actor, needed: Role, visitor: Visitor) -> Answer:
         words = f"{actor.name} has the role {actor.role.name.lower()}; this needs {needed.name.lower()}."
@@ -249,8 +286,11 @@ class Monitor:
 
     # --- answers
 
-    def _said(self, status: int, title: str, words: str, visitor: Visitor | None = None) -> Answer:
-        return self._rendered("said.html", {"title": title, "words": words}, visitor or NOBODY, status)
+    def _said(
+        self, status: int, title: str, words: str, visitor: Visitor | None = None, *, refresh: str = ""
+    ) -> Answer:
+        context = {"title": title, "words": words, "refresh": refresh}
+        return self._rendered("said.html", context, visitor or NOBODY, status)
 
     def _rendered(self, template: str, context: dict[str, Any], visitor: Visitor, status: int = 200) -> Answer:
         given = {"form": visitor.form, "actor": visitor.actor, "notice": "", **context}
@@ -273,6 +313,7 @@ def monitor_of(engine: Engine) -> Monitor:
         engine.users,
         engine.trail,
         is_local=is_local,
+        public_address=engine.settings.public_address,
     )
 
 
