@@ -110,7 +110,7 @@ def edit(folder: Path, environment: str, seq: int, from_start: bool) -> None:
     operator = Operator(folder, environment)
     letter = _one(operator, seq, with_payload=True)
     text = _pretty(letter["payload"])
-    check = _checker(folder, environment, letter["flow"], letter["source"])
+    check = checker(folder, environment, letter["flow"], letter["source"])
     while True:
         edited = click.edit(text, extension=".json", require_save=True)
         if edited is None or edited.strip() == text.strip() == _pretty(letter["payload"]).strip():
@@ -193,7 +193,7 @@ def _pretty(payload: str) -> str:
         return payload  # it may be dead because it is no JSON
 
 
-def _checker(folder: Path, environment: str, flow: str, source: str) -> Any:
+def checker(folder: Path, environment: str, flow: str, source: str) -> Any:
     """A function from a record's bytes to what is wrong with it, by what its flow asks of it (the entity's types and presence, when
     there is no such flow)."""
     from accord.cli.options import project_of_journal

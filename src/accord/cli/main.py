@@ -17,6 +17,8 @@ COMMANDS = {
     "up": "run the project in this process",
     "send": "give a record to a flow by hand",
     "status": "what runs, waits and fails",
+    "bulk": "runs of bulk flows: run, list, show, stop, resume",
+    "rejects": "rows that bulk flows refused: list, export, mend, replay",
     "messages": "look at messages",
     "message": "one message and the way it went",
     "dead": "dead letters: list, show, diff, preview, edit, replay, discard",

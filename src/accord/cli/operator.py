@@ -110,6 +110,27 @@ class Operator:
             "POST", f"dead-letters/{seq}/discard", {"reason": reason}, lambda control: control.discard(seq, reason)
         )
 
+    def bulk_flows(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._do("GET", "bulk", {}, lambda control: control.bulk.views())
+        return found
+
+    def bulk_flow(self, flow: str) -> dict[str, Any]:
+        path = f"bulk/{urllib.parse.quote(flow, safe='')}"
+        found: dict[str, Any] = self._do("GET", path, {}, lambda control: control.bulk.view(flow))
+        return found
+
+    def bulk_runs(self, flow: str) -> list[dict[str, Any]]:
+        """The newest first."""
+        path = f"bulk/{urllib.parse.quote(flow, safe='')}/runs"
+        found: list[dict[str, Any]] = self._do("GET", path, {}, lambda control: control.bulk.runs(flow))
+        return found
+
+    def bulk_ask(self, flow: str, word: str, *, fresh: bool = False, accept: bool = False) -> None:
+        """``word``: run or stop."""
+        path = f"bulk/{urllib.parse.quote(flow, safe='')}/{word}"
+        query = {"fresh": int(fresh), "accept": int(accept)}
+        self._do("POST", path, query, lambda control: control.bulk.ask(flow, word, fresh=fresh, accept=accept))
+
     def pause(self, kind: str, name: str, reason: str) -> bool:
         """A flow or a system. False when it was paused already."""
         path = f"{kind}s/{urllib.parse.quote(name, safe='')}/pause"

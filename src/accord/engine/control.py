@@ -12,6 +12,8 @@ import msgspec
 
 from accord.engine.accept import ORIGIN_HEADER, Acceptor, Arrival, Stored
 from accord.engine.answer import Answer, problem
+from accord.engine.bulk.desk import BulkAskFault, BulkDesk
+from accord.engine.bulk.state import RUN_HEADER
 from accord.engine.clock import Clock
 from accord.engine.dispatch import FlowQueue
 from accord.engine.ends import HELD_BY_OPERATOR, REASON_LENGTH_MAX, VERSION_PATH, Stamp, Stop
@@ -50,7 +52,7 @@ class ControlError(AccordError):
 
 class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
     """A dead letter as it may be shown. ``record`` is masked; ``payload`` (the body as it came) only when asked for. ``origin``: where
-    the record came from, if its source tells (file and row)."""
+    the record came from, if its source tells (file and row). ``run``: of the bulk flow it is a reject of, else ''."""
 
     seq: int
     id: str
@@ -65,6 +67,7 @@ class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     record: Any
     origin: str = ""
+    run: str = ""
     problems: Any = None
     payload: str | None = None
 
@@ -114,6 +117,7 @@ class Control:
         observer: Observer,
         clock: Clock,
         pauses: Pauses,
+        bulk: BulkDesk,
         versions: Versions,
         stops: dict[int, Stop],
         audit: Audit,
@@ -123,6 +127,7 @@ class Control:
         self._history = history
         self.versions = versions
         self.pauses = pauses
+        self.bulk = bulk
         self.steering = Steering(journal, queues, stops, self.row, flows, versions, lambda message: self.claim(message))
         self._telling = Telling(journal, flows, versions, entities)
         self._mending = Mending(journal, self._telling, entities)
@@ -169,6 +174,7 @@ class Control:
             "project": self._name,
             "flows": flows,
             "systems": systems,
+            "bulk": await self.bulk.views(),
             "versions_in_flight": self.versions.counted,
             "paused_messages": held.get(HELD_BY_OPERATOR, 0),
             "journal_size_bytes": size,
@@ -413,6 +419,7 @@ class Control:
             attempts=row.attempts,
             record=record,
             origin=row.message.headers.get(ORIGIN_HEADER, ""),
+            run=row.message.headers.get(RUN_HEADER, ""),
             problems=masker.free(decode_json(row.dead.details)) if row.dead.details else None,
             payload=row.message.body.decode("utf-8", "replace") if with_payload else None,
         )
@@ -451,7 +458,7 @@ class ControlApi:
         parts = request.path.removeprefix("/api/").split("/")
         try:
             value = await self._answer(request, parts, query)
-        except (ControlError, SteeringError) as error:
+        except (ControlError, SteeringError, BulkAskFault) as error:
             return problem(409, error.code, str(error))
         except JournalError as error:
             return problem(503, error.code, str(error))
@@ -529,6 +536,15 @@ class ControlApi:
             case "POST", ["messages", seq, ("pause" | "resume" | "cancel" | "migrate") as word]:
                 undo, force = query.get("undo") == "1", query.get("force") == "1"
                 return await control.steer(word, whole_number(seq), reason=_reason(query), undo=undo, force=force)
+            case "GET", ["bulk"]:
+                return await control.bulk.views()
+            case "GET", ["bulk", flow]:
+                return await control.bulk.view(urllib.parse.unquote(flow))
+            case "GET", ["bulk", flow, "runs"]:
+                return await control.bulk.runs(urllib.parse.unquote(flow))
+            case "POST", ["bulk", flow, ("run" | "stop") as word]:
+                fresh, accept = query.get("fresh") == "1", query.get("accept") == "1"
+                return await control.bulk.ask(urllib.parse.unquote(flow), word, fresh=fresh, accept=accept)
             case "POST", ["send", flow]:
                 is_backfill = query.get("backfill") == "1"
                 event_id = query.get("event_id", "")

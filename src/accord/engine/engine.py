@@ -11,7 +11,7 @@ import functools
 import secrets
 import socket
 import sqlite3
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -20,6 +20,7 @@ import msgspec
 from accord.engine.accept import Acceptor
 from accord.engine.admission import Bounds, SystemBounds, sources_of
 from accord.engine.answer import Answer
+from accord.engine.bulk.desk import BulkDesk, BulkSchedule
 from accord.engine.clock import Clock, SystemClock
 from accord.engine.cluster.cluster import Cluster, MemberSettings
 from accord.engine.control import Control, ControlApi
@@ -177,7 +178,7 @@ class Engine:
             await self.open_journal(is_member=True)
             crash_point("start.journal-open")
             bound = self._bind()
-            await self._connect()
+            await self.connect()
             crash_point("start.connected")
             await self._run_queues()
             self._run_tasks()
@@ -215,6 +216,15 @@ class Engine:
         await self.pauses.load()
         self.versions = Versions(self.project, self.journal, self.clock, self.observer)
         await self.versions.look()
+        self.bulk = BulkDesk(
+            self.project.bulk_flows,
+            self._ports,
+            {e.name: s.capabilities(e) for s in self.project.systems.values() for e in s.entities.values()},
+            self.journal,
+            self.pauses,
+            self.clock,
+            self.observer,
+        )
         make_control = Control if cluster is None else cluster.control
         self.control = make_control(
             name=self.project.name,
@@ -227,6 +237,7 @@ class Engine:
             observer=self.observer,
             clock=self.clock,
             pauses=self.pauses,
+            bulk=self.bulk,
             versions=self.versions,
             stops=self._stops,
             audit=self.audit,
@@ -307,8 +318,11 @@ class Engine:
         except JournalError as error:  # what was running then counts as begun, which is the safe side
             self.observer.emit(PartFailed(part="versions", error=str(error)))
 
-    async def _connect(self) -> None:
+    async def connect(self, systems: Collection[str] | None = None) -> None:
+        """``systems``: only these, for a command that needs no others. ``stop`` closes what was opened."""
         for name, system in self.project.systems.items():
+            if systems is not None and name not in systems:
+                continue
             client = PooledHttpClient(connections_max=system.rate_limit.concurrent)
             self._clients.append(client)
             context = Context(
@@ -369,6 +383,11 @@ class Engine:
                 elif isinstance(trigger, ScheduleTrigger):
                     schedule = Schedule(flow, trigger, self.acceptor, self.journal, self.clock)
                     self._spawn_one(schedule.name, schedule.run)
+        for name, bulk in self.project.bulk_flows.items():
+            self._spawn_one(f"bulk:{name}", functools.partial(self.bulk.keep, name))
+            for at in bulk.spec.schedules:
+                times = BulkSchedule(name, at, self.bulk, self.journal, self.clock)
+                self._spawn_one(times.name, times.run)
         for found in files.values():  # one reader for all: a file is moved when it has been read
             self._read([flow for flow, _ in found], min((trigger for _, trigger in found), key=lambda t: t.every_s))
 

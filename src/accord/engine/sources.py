@@ -187,18 +187,19 @@ def _at(texts: Sequence[str], index: int) -> str:
     return texts[index] if index < len(texts) else ""
 
 
-class Schedule:
-    """Starts a flow at its times. A time is started once, also across restarts; of several missed times only the last is."""
+class Times:
+    """Starts something at the times of a schedule. A time is started once, also across restarts; of several missed times only the
+    last is. ``start_at`` keeps the cursor in the transaction of what it starts."""
 
-    def __init__(
-        self, flow: Flow, trigger: ScheduleTrigger, acceptor: Acceptor, journal: Journal, clock: Clock
-    ) -> None:
-        self._flow = flow
+    def __init__(self, name: str, trigger: ScheduleTrigger, journal: Journal, clock: Clock) -> None:
+        self.name = name
         self._trigger = trigger
-        self._acceptor = acceptor
         self._journal = journal
         self._clock = clock
-        self.name = f"schedule:{flow.name}:{trigger.cron or trigger.every_s}"
+
+    async def start_at(self, due: dt.datetime, cursor: Cursor) -> None:
+        """Raises JournalError when nothing was kept; it is tried again."""
+        raise NotImplementedError
 
     async def run(self) -> None:
         last = await self._last()
@@ -234,12 +235,26 @@ class Schedule:
         return due
 
     async def _start(self, due: dt.datetime) -> None:
-        body = msgspec.json.encode({"scheduled_at": due})
-        arrival = Arrival(source=f"schedule.{self._flow.name}", body=body, event_id=due.isoformat())
         cursor = Cursor(self.name, msgspec.json.encode(due))
         while True:
             try:
-                await self._acceptor.store([self._acceptor.message(self._flow, arrival)], (cursor,))
+                await self.start_at(due, cursor)
                 return
             except JournalError:
                 await self._clock.sleep(FAILED_WAIT_FIRST_S)
+
+
+class Schedule(Times):
+    """Starts a flow at its times."""
+
+    def __init__(
+        self, flow: Flow, trigger: ScheduleTrigger, acceptor: Acceptor, journal: Journal, clock: Clock
+    ) -> None:
+        super().__init__(f"schedule:{flow.name}:{trigger.cron or trigger.every_s}", trigger, journal, clock)
+        self._flow = flow
+        self._acceptor = acceptor
+
+    async def start_at(self, due: dt.datetime, cursor: Cursor) -> None:
+        body = msgspec.json.encode({"scheduled_at": due})
+        arrival = Arrival(source=f"schedule.{self._flow.name}", body=body, event_id=due.isoformat())
+        await self._acceptor.store([self._acceptor.message(self._flow, arrival)], (cursor,))

@@ -245,6 +245,28 @@ class ReadStopped(Event, frozen=True):
     retry_in_s: float
 
 
+class BulkRunEnded(Event, frozen=True):
+    """Everything was read and loaded."""
+
+    name = "bulk.ended"
+    flow: str
+    run: str
+    rows: int
+    rejected: int
+    seconds: float
+
+
+class BulkRunStopped(Event, frozen=True):
+    """A bulk run stopped before its end; `accord bulk resume` takes it up."""
+
+    name = "bulk.stopped"
+    level = Level.WARNING
+    flow: str
+    run: str
+    rows: int
+    reason: str
+
+
 class JournalRefused(Event, frozen=True):
     """The journal could not commit (disk full, I/O error): nothing of the group was accepted."""
 

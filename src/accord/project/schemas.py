@@ -63,6 +63,8 @@ def flow_schema() -> Schema:
     return {
         "$schema": DIALECT,
         "title": "Accord flow",
+        "type": "object",
+        "properties": {"flow": {}, "read": {"description": "What a bulk flow reads; other flows have none."}},
         "if": {"required": ["read"]},
         "then": bulk,
         "else": message,

@@ -1,0 +1,504 @@
+"""One run of a bulk flow: read → map → write → checkpoint, chunk by chunk, all at work at once.
+
+What makes a run survive any end: its id is in the journal before the first chunk is written; chunks are numbered, and a target knows
+which it has; behind a chunk that every target has, one transaction of the journal holds its rejects, its counts and the position after
+it. A run that was cut off is taken up at that position with the next number, so every chunk is the same on every attempt as long
+as the source gives the same rows from the same position.
+
+Trouble of a system (Retry, Reconnect) ends a *pass*: the next one begins at the checkpoint after a pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from accord.engine.accept import new_id
+from accord.engine.bulk.mapping import Mapped, Mapper
+from accord.engine.bulk.overlap import BulkFault, Seen, since_of
+from accord.engine.bulk.reading import Read, chunks_of
+from accord.engine.bulk.state import (
+    RUNS_KEPT,
+    BulkState,
+    RunRecord,
+    WriteCounts,
+    cursor_of,
+    read_runs,
+    read_state,
+    runs_cursor,
+    seen_cursor,
+    state_cursor,
+    typed,
+)
+from accord.engine.bulk.writing import in_gate, load_of, sum_of
+from accord.engine.clock import Clock
+from accord.engine.delivery import Port
+from accord.engine.ends import backoff_s, dead_letter_of
+from accord.engine.fair import lane_of
+from accord.errors import AccordError, JournalError, JournalFull, Problem
+from accord.flow.bulk.compile import BulkFlow
+from accord.flow.bulk.read import StopAfter
+from accord.flow.running import StepRejected
+from accord.journal.group import Journal
+from accord.journal.operations import Bury, Rejected, SaveCursors, StepResult
+from accord.observe.crash_points import crash_point
+from accord.record import Cursor, Done, Outcome, Reconnect, Reject, Retry
+from accord.sdk.bulk import BulkRead, Chunk, Load, Loaded, LoadMode, LoadSpec, Written
+from accord.sdk.connector import Capabilities, ReadFailed
+from accord.sdk.http import encode_json
+
+T = TypeVar("T")
+AHEAD = 2  # chunks read, and chunks mapped, that wait: enough to keep both cores busy, few enough for memory
+BURIED_AT_ONCE = 1_000  # rejects of one commit
+WHOLE = (LoadMode.REPLACE, LoadMode.DELETE_MISSING)
+
+
+class Stopped(Exception):
+    """The run ends here for now."""
+
+
+class BulkRun:
+    """``execute`` takes up the flow's open run, or begins a new one. ``is_patient``: waits for a system that is away as long as it takes;
+    else as often as the flow's policy tries. ``tell`` hears of every change of ``record``."""
+
+    def __init__(
+        self,
+        flow: BulkFlow,
+        ports: Mapping[str, Port],
+        can: Mapping[str, Capabilities],
+        journal: Journal,
+        clock: Clock,
+        *,
+        is_patient: bool = False,
+        tell: Callable[[RunRecord], None] = lambda record: None,
+    ) -> None:
+        self._flow = flow
+        self._ports = ports
+        self._can = can[flow.source.name]
+        self._journal = journal
+        self._clock = clock
+        self._is_patient = is_patient
+        self._tell = tell
+        self._lane = lane_of(flow.name, flow.flow.priority, True)
+        self._stop = asyncio.Event()
+        self._is_stopped_for_good = True
+        self._state = BulkState()
+        self._stop_after: StopAfter | None = None
+        self._accepts_rejects = False
+        self._is_begun = False
+        self._began_s = 0.0
+        self._ahead_rows = self._ahead_rejected = 0
+        self.record = RunRecord(id="", flow=flow.name, started=clock.now())
+
+    def stop(self, *, for_good: bool = True) -> None:
+        """At the next chunk. ``for_good`` False: the next engine takes it up by itself, else only when it is asked to."""
+        self._is_stopped_for_good = for_good
+        self._stop.set()
+
+    async def execute(
+        self, *, fresh: bool = False, accept: bool = False, when_empty: bool = True, asked: int = 0
+    ) -> RunRecord:
+        """The run as it ended or stopped. ``fresh``: an open run is given up first. ``accept``: goes on whatever the rejects.
+        ``when_empty`` False: a run that finds nothing leaves no trace. Raises JournalError when even that could not be kept."""
+        self._state = await read_state(self._journal, self._flow.name)
+        self._state.asked = max(asked, self._state.asked)
+        self._stop_after = None if accept else self._flow.spec.stop_after
+        self._accepts_rejects = accept
+        run = self._state.run
+        if run is not None and run.is_open and fresh:
+            await self._abandon(run)
+            run = None
+        if run is not None and run.is_open:
+            self.record = run
+            run.state, run.code, run.error, run.ended = "running", "", "", None
+            run.resumed += 1
+            self._is_begun = True
+        else:
+            self.record = self._new_run()
+        self._began_s = self._clock.monotonic() - self.record.seconds
+        try:
+            await self._passes()
+            if self._is_begun or when_empty:
+                await self._end("done")
+        except Stopped:
+            await self._end("stopped" if self._is_stopped_for_good else "running")
+        except AccordError as error:
+            self.record.code = self.record.code or error.code
+            self.record.error = str(error)
+            await self._end("failed")
+        return self.record
+
+    def _new_run(self) -> RunRecord:
+        now, spec, state = self._clock.now(), self._flow.spec.read, self._state
+        is_due = spec.full_every is not None and (state.whole is None or now - state.whole >= spec.full_every)
+        is_whole = not spec.cursor or state.watermark is None or is_due
+        source = self._flow.source
+        since = None if is_whole else since_of(typed(state.watermark, source, spec.cursor), self._flow.overlap)
+        only_changes = not self._can.bulk_read and not self._can.read
+        return RunRecord(
+            id=new_id(),
+            flow=self._flow.name,
+            started=now,
+            is_whole=is_whole,
+            since=msgspec.to_builtins(since),
+            position=state.position if only_changes else None,
+            expected=state.expected if is_whole else 0,
+            writes=[
+                WriteCounts(path=w.path, target=w.entity.name, mode=w.mode if is_whole else w.incremental_mode)
+                for w in self._flow.writes
+            ],
+        )
+
+    # passes
+
+    async def _passes(self) -> None:
+        failures = 0
+        while True:
+            before = self.record.chunk
+            try:
+                return await self._pass()
+            except ReadFailed as failed:
+                outcome: Outcome = failed.outcome
+                if isinstance(outcome, Reject):
+                    raise BulkFault(outcome.reason, mend=_mend(outcome), code=_code(failed)) from failed
+            except JournalError as error:
+                if not isinstance(error, JournalFull) and not self._is_patient:
+                    raise
+                outcome = Reconnect(str(error))
+            except (Stopped, AccordError):
+                raise
+            except Exception as error:  # noqa: BLE001 (a connector's defect: it may go away with the next pass)
+                outcome = Retry(f"a connector failed unexpectedly: {type(error).__name__}: {error}"[:500])
+            failures = 1 if self.record.chunk > before else failures + 1
+            await self._pause(outcome, failures)
+
+    async def _pause(self, outcome: Outcome, failures: int) -> None:
+        policy = self._flow.flow.policy
+        reason = getattr(outcome, "reason", str(outcome))
+        is_away = isinstance(outcome, Reconnect) and self._is_patient
+        if failures >= policy.attempts and not is_away:
+            mend = "When it is well again, `accord bulk resume` goes on behind the last chunk."
+            raise BulkFault(f"Given up after {failures} attempts: {reason}.", mend=mend)
+        wait_s = max(getattr(outcome, "after_s", None) or 0.0, backoff_s(policy, failures, random.uniform(0.5, 1.0)))
+        self.record.waiting = reason
+        self._tell(self.record)
+        sleep = asyncio.ensure_future(self._clock.sleep(wait_s))
+        stop = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait([sleep, stop], return_when=asyncio.FIRST_COMPLETED)
+        for task in (sleep, stop):
+            task.cancel()
+        self.record.waiting = ""
+        if self._stop.is_set():
+            raise Stopped
+
+    async def _pass(self) -> None:
+        """From the checkpoint to the end. Raises ReadFailed, Stopped, BulkFault."""
+        run, spec = self.record, self._flow.spec.read
+        loads = [self._load(index) for index in range(len(self._flow.writes))]
+        kept = await self._journal.reads.cursor(seen_cursor(self._flow.name))
+        known_largest = typed(run.cursor, self._flow.source, spec.cursor) if spec.cursor else None
+        known, seen = (Seen(self._flow, known_largest, kept) for _ in range(2))
+        has_begun = False
+        if self._is_begun:
+            await self._begin(loads)
+            has_begun = True
+        if not run.is_read_out:
+            self._ahead_rows, self._ahead_rejected = run.rows, run.rejected
+            mapper = Mapper(self._flow, self._journal, run.id, run.started)
+            under_way: deque[tuple[Mapped, asyncio.Task[list[Written]]]] = deque()
+            at_once = min(load.at_once for load in loads)
+            chunks = ahead(self._mapped(mapper, ahead(self._read(), AHEAD), known), AHEAD)
+            try:
+                async for mapped in chunks:
+                    if self._stop.is_set():
+                        raise Stopped
+                    if not has_begun:
+                        await self._begin(loads)
+                        has_begun = True
+                    await self._check_rejects(mapper, mapped)
+                    number = run.chunk + len(under_way)
+                    under_way.append((mapped, asyncio.create_task(self._write(loads, number, mapped))))
+                    if len(under_way) >= at_once:
+                        await self._settle(mapper, under_way, seen)
+                while under_way:
+                    await self._settle(mapper, under_way, seen)
+            except Stopped:
+                while under_way:
+                    await self._settle(mapper, under_way, seen)
+                raise
+            finally:
+                for _, task in under_way:
+                    task.cancel()
+                await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
+                await chunks.aclose()
+            run.is_read_out = True
+        if has_begun or any(LoadMode(one.mode) in WHOLE for one in run.writes):
+            if not has_begun:
+                await self._begin(loads)
+            await self._finish(loads)
+
+    def _load(self, index: int) -> Load:
+        write, run = self._flow.writes[index], self.record
+        spec = LoadSpec(
+            id=f"{run.id}-{index}",
+            mode=LoadMode(run.writes[index].mode),
+            key=write.entity.key,
+            fields=tuple(write.entity.fields),
+            deleted_share_max=write.deleted_share_max,
+            started=run.started.isoformat(),
+        )
+        return load_of(write, self._port(index), spec)
+
+    def _port(self, index: int) -> Port:
+        return self._ports[self._flow.writes[index].entity.system]
+
+    async def _begin(self, loads: list[Load]) -> None:
+        """The run is in the journal before a target hears of it."""
+        if not self._is_begun:
+            await self._save()
+            self._is_begun = True
+        for index, load in enumerate(loads):
+            await in_gate(self._port(index), self._lane, load.begin)
+
+    async def _read(self) -> AsyncIterator[Read]:
+        run, source, spec = self.record, self._flow.source, self._flow.spec.read
+        request = BulkRead(
+            position=run.position,
+            fields=None,
+            rows=spec.chunk,
+            cursor=spec.cursor,
+            since=typed(run.since, source, spec.cursor) if spec.cursor else None,
+        )
+        port = self._ports[source.system]
+        chunks = chunks_of(port.connection, source, self._can, request, run.rows + 1)
+        end = object()
+        while True:
+            read = await in_gate(port, self._lane, lambda: anext(chunks, end))
+            if read is end:
+                return
+            yield read
+
+    async def _mapped(self, mapper: Mapper, reads: AsyncIterator[Read], known: Seen) -> AsyncIterator[Mapped]:
+        async for read in reads:
+            mapped = await mapper.map(read, known.known(read))
+            known.add(read)
+            yield mapped
+
+    async def _check_rejects(self, mapper: Mapper, mapped: Mapped) -> None:
+        """Before the chunk is written: a load that goes wrong stops before it does harm."""
+        self._ahead_rows += mapped.rows
+        self._ahead_rejected += len(mapped.refused)
+        stop = self._stop_after
+        if stop is None or not stop.is_passed(self._ahead_rejected, self._ahead_rows):
+            return
+        rejects = [
+            self._rejected(mapper, mapped, self.record.chunk, one.number, one.step, one.problems)
+            for one in mapped.refused
+        ]
+        await self._bury(rejects, ())
+        what = f"{self._ahead_rejected} of {self._ahead_rows} rows are rejects: more than {stop}."
+        mend = "`accord rejects list` shows them. Mend the source and `accord bulk resume`, or resume with --accept-rejects."
+        raise BulkFault(what, mend=mend, code="engine.bulk-rejects")
+
+    async def _write(self, loads: list[Load], number: int, mapped: Mapped) -> list[Written]:
+        found = []
+        for index, (load, portion) in enumerate(zip(loads, mapped.portions, strict=True)):
+            if not portion.frame.height:
+                found.append(Written(0))
+                continue
+            chunk = Chunk(number, portion.frame)
+            crash_point("bulk.before-write")
+            found.append(await in_gate(self._port(index), self._lane, functools.partial(load.write, chunk)))
+            crash_point("bulk.after-write")
+        return found
+
+    async def _settle(self, mapper: Mapper, under_way: deque[Any], seen: Seen) -> None:
+        """The oldest chunk: when every target has it, its checkpoint."""
+        mapped, task = under_way[0]
+        written: list[Written] = await task
+        under_way.popleft()
+        run = self.record
+        number = run.chunk
+        rejects = [self._rejected(mapper, mapped, number, one.number, one.step, one.problems) for one in mapped.refused]
+        refused = self._refused_rows(mapped, written)
+        rejects += [
+            self._rejected(mapper, mapped, number, row, step, (problem,), results)
+            for row, (step, problem, results) in sorted(refused.items())
+        ]
+        seen.add(mapped.read)
+        await asyncio.to_thread(self._count, mapped, written, len(refused))
+        run.chunk += 1
+        run.position = mapped.read.batch.position
+        run.is_read_out = mapped.read.batch.is_last
+        run.cursor = msgspec.to_builtins(seen.largest)
+        run.seconds = round(self._clock.monotonic() - self._began_s, 3)
+        cursors = [cursor_of(state_cursor(self._flow.name), self._with_run())]
+        if seen.is_needed:
+            cursors.append(Cursor(seen_cursor(self._flow.name), seen.position()))
+        crash_point("bulk.before-checkpoint")
+        await self._bury(rejects, tuple(cursors))
+        crash_point("bulk.after-checkpoint")
+        for name in mapped.read.ended:
+            await self._ports[self._flow.source.system].connection.settled(self._flow.source, name, rejected=False)
+        self._tell(run)
+
+    def _count(self, mapped: Mapped, written: list[Written], refused: int) -> None:
+        run = self.record
+        run.rows += mapped.rows
+        run.known += mapped.known
+        run.filtered += mapped.filtered
+        run.rejected += len(mapped.refused) + refused
+        run.passed += mapped.passed - refused
+        for counts, portion, one in zip(run.writes, mapped.portions, written, strict=True):
+            counts.given += portion.frame.height
+            counts.written += one.rows
+            counts.refused += len(one.rejects)
+            taken = portion.frame
+            if one.rejects:
+                rows = {reject.row for reject in one.rejects}
+                taken = taken[[row for row in range(taken.height) if row not in rows]]
+            counts.checksum = sum_of(counts.checksum, taken)
+
+    def _refused_rows(
+        self, mapped: Mapped, written: list[Written]
+    ) -> dict[int, tuple[str, Problem, tuple[StepResult, ...]]]:
+        """By number: rows of which a target refused something; with what the targets have of it, so that a replay leaves that out."""
+        found: dict[int, tuple[str, Problem]] = {}
+        for write, portion, one in zip(self._flow.writes, mapped.portions, written, strict=True):
+            for reject in one.rejects:
+                path = portion.paths[reject.row] if portion.paths else write.path
+                found.setdefault(portion.numbers[reject.row], (path, Problem(reject.code, reject.path, reject.reason)))
+        if not found:
+            return {}
+        done: dict[int, list[StepResult]] = {number: [] for number in found}
+        value = encode_json(Done())
+        for write, portion, one in zip(self._flow.writes, mapped.portions, written, strict=True):
+            rejected_rows = {reject.row for reject in one.rejects}
+            for row, number in enumerate(portion.numbers):
+                if number in done and row not in rejected_rows:
+                    done[number].append(StepResult(portion.paths[row] if portion.paths else write.path, value))
+        return {number: (path, problem, tuple(done[number])) for number, (path, problem) in found.items()}
+
+    def _rejected(
+        self,
+        mapper: Mapper,
+        mapped: Mapped,
+        chunk: int,
+        number: int,
+        step: str,
+        problems: tuple[Problem, ...],
+        results: tuple[StepResult, ...] = (),
+    ) -> Rejected:
+        letter = dead_letter_of(StepRejected(step, problems))
+        return Rejected(mapper.reject(mapped.read, number, chunk), letter, results)
+
+    async def _bury(self, rejects: list[Rejected], cursors: tuple[Cursor, ...]) -> None:
+        """In the transaction of the last of them the cursors move; one that is buried twice is there once."""
+        while len(rejects) > BURIED_AT_ONCE:
+            first, rejects = rejects[:BURIED_AT_ONCE], rejects[BURIED_AT_ONCE:]
+            await self._journal.submit(Bury(tuple(first)))
+        accepted = await self._journal.submit(Bury(tuple(rejects), cursors))
+        self.record.again += sum(one.is_duplicate for one in accepted.messages)
+
+    async def _finish(self, loads: list[Load]) -> None:
+        run = self.record
+        is_whole = any(LoadMode(one.mode) in WHOLE for one in run.writes)
+        if is_whole and run.rejected and self._flow.spec.stop_after is None and not self._accepts_rejects:
+            what = f"{run.rejected} rejected rows would be missing from the target, or be deleted there."
+            mend = (
+                "Mend them at the source and run again with --fresh; or resume with --accept-rejects;"
+                " or say with `stop_after` how many are borne."
+            )
+            raise BulkFault(what, mend=mend, code="engine.bulk-incomplete")
+        crash_point("bulk.before-finish")
+        for index, load in enumerate(loads):
+            loaded: Loaded = await in_gate(self._port(index), self._lane, load.finish)
+            counts = run.writes[index]
+            counts.inserted, counts.updated = loaded.inserted, loaded.updated
+            counts.unchanged, counts.deleted = loaded.unchanged, loaded.deleted
+        crash_point("bulk.after-finish")
+
+    # ends
+
+    async def _end(self, state: Any) -> None:
+        run = self.record
+        run.state = state
+        run.seconds = round(self._clock.monotonic() - self._began_s, 3)
+        cursors: list[Cursor] = []
+        if state == "done":
+            run.ended = self._clock.now()
+            self._advance(run)
+            cursors.append(await self._with_ended(run))
+        await self._save(cursors)
+        self._tell(run)
+
+    def _advance(self, run: RunRecord) -> None:
+        state, cursor = self._state, self._flow.spec.read.cursor
+        if cursor:
+            values = [typed(v, self._flow.source, cursor) for v in (state.watermark, run.cursor) if v is not None]
+            state.watermark = msgspec.to_builtins(max(values, default=None))
+        if run.is_whole:
+            state.whole, state.expected = run.started, run.rows
+        state.position = run.position
+
+    async def _abandon(self, run: RunRecord) -> None:
+        self.record = run
+        for index in range(len(self._flow.writes)):
+            await in_gate(self._port(index), self._lane, self._load(index).abandon)
+        run.state, run.ended = "abandoned", self._clock.now()
+        await self._save([await self._with_ended(run)])
+
+    async def _with_ended(self, run: RunRecord) -> Cursor:
+        earlier = await read_runs(self._journal, self._flow.name)
+        others = [one for one in earlier if one.id != run.id]
+        return cursor_of(runs_cursor(self._flow.name), [run, *others][:RUNS_KEPT])
+
+    def _with_run(self) -> BulkState:
+        self._state.run = self.record
+        return self._state
+
+    async def _save(self, more: list[Cursor] | None = None) -> None:
+        cursors = (cursor_of(state_cursor(self._flow.name), self._with_run()), *(more or ()))
+        await self._journal.submit(SaveCursors(cursors))
+
+
+def _code(failed: ReadFailed) -> str:
+    outcome = failed.outcome
+    own = outcome.code if isinstance(outcome, Reject) else ""
+    return own if own.startswith("engine.") else failed.code
+
+
+def _mend(reject: Reject) -> str:
+    return "Mend that, then `accord bulk resume` goes on behind the last chunk." if reject.reason else ""
+
+
+async def ahead(items: AsyncIterator[T], most: int) -> AsyncGenerator[T, None]:
+    """The same items, made by a task of its own that is at most ``most`` of them ahead. What it raises is raised here in its place."""
+    queue: asyncio.Queue[tuple[T | None, BaseException | None]] = asyncio.Queue(most)
+
+    async def fill() -> None:
+        try:
+            async for item in items:
+                await queue.put((item, None))
+            await queue.put((None, StopAsyncIteration()))
+        except Exception as error:  # noqa: BLE001 (whoever takes the items hears of it)
+            await queue.put((None, error))
+
+    task = asyncio.create_task(fill())
+    try:
+        while True:
+            item, error = await queue.get()
+            if isinstance(error, StopAsyncIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
