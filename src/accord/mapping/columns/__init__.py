@@ -3,12 +3,14 @@
 Receives: compiled mappings and contracts, frames.  Hands on: frames, rejects with the row form's reasons.  Never: guesses.
 """
 
+from accord.mapping.columns.needs import POLARS_VERSION  # isort: skip
 from accord.mapping.columns.contract import Checked, ColumnContract, Reject, compile_contract_columns
 from accord.mapping.columns.expression import ColumnExpression, Evaluated, compile_expression_columns
 from accord.mapping.columns.mapping import ColumnMapping, Mapped, Waiting, compile_mapping_columns
 from accord.mapping.columns.parts import Resolve
 
 __all__ = [
+    "POLARS_VERSION",
     "Checked",
     "ColumnContract",
     "ColumnExpression",

@@ -20,17 +20,22 @@ if TYPE_CHECKING:
 
 def assign(c: ColumnCompiler, column: Column, target: Field) -> Column:
     """The value as the field wants it; odd where it breaks the field's constraints. Raises NoColumn."""
+    made = assigned(c, column, target)
+    return made if made.is_literal else changed(made, odd=either(made.odd, kept_to(target, made.value)))
+
+
+def assigned(c: ColumnCompiler, column: Column, target: Field) -> Column:
+    """The value as the field's type wants it, its constraints not yet asked."""
     if column.is_null:
-        return Column(value=pl.lit(None, dtype=dtype_of(target.type)), type=target.type, nullable=True, depth=ANY_DEPTH)
-    made = fit(c, column, target.type)
-    if made.is_literal:
-        return made
-    tests = [broken(target, made.value)] if has_constraints(target) else []
-    if isinstance(target.type, Float):
-        tests.append(~made.value.is_finite())
-    if not target.nullable and column.depth <= 0:
-        tests.append(made.value.is_null())
-    return changed(made, odd=either(made.odd, *tests))
+        value = pl.lit(None, dtype=dtype_of(target.type))
+        return Column(value=value, type=target.type, nullable=True, odd=column.odd, depth=ANY_DEPTH)
+    return fit(c, column, target.type)
+
+
+def kept_to(target: Field, value: pl.Expr) -> pl.Expr | None:
+    """True where a value of the right type breaks, or may break, what the field asks."""
+    finite = ~value.is_finite() if isinstance(target.type, Float) else None
+    return either(broken(target, value) if has_constraints(target) else None, finite)
 
 
 def fit(c: ColumnCompiler, column: Column, type_: Any) -> Column:

@@ -85,6 +85,12 @@ def doubt(column: Column, odd: pl.Expr) -> Column:
     return msgspec.structs.replace(column, odd=either(column.odd, odd))
 
 
+def nothing(columns: Iterable[Column]) -> Column:
+    """Null, whatever the columns hold; odd where one of them is, since the row form has looked at them all."""
+    odd = odd_of(columns)
+    return NULL if odd is None else msgspec.structs.replace(NULL, odd=odd, literal=UNKNOWN)
+
+
 def depth_of(columns: Iterable[Column]) -> int:
     """The depth they have in common. Raises NoColumn for items of a list beside values from outside it."""
     found = {column.depth for column in columns} - {ANY_DEPTH}
@@ -168,9 +174,10 @@ def as_decimal(column: Column) -> Column:
 def as_type(column: Column, type_: Any) -> Column:
     """What meeting types ask for: integers become decimals or floats, null gets the type."""
     if column.is_null and isinstance(type_, Null):
-        return NULL
+        return column
     if column.is_null:
-        return Column(value=pl.lit(None, dtype=dtype_of(outward(type_))), type=type_, nullable=True, depth=ANY_DEPTH)
+        value = pl.lit(None, dtype=dtype_of(outward(type_)))
+        return Column(value=value, type=type_, nullable=True, odd=column.odd, depth=ANY_DEPTH)
     if isinstance(type_, Decimal) and isinstance(column.type, Integer):
         return as_decimal(column)
     if column.type == type_ or isinstance(type_, Null):

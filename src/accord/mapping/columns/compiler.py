@@ -17,7 +17,6 @@ from accord.errors import NOWHERE, Faults, Place
 from accord.mapping.check import CheckFailed, Compiler
 from accord.mapping.columns import operators
 from accord.mapping.columns.column import (
-    NULL,
     Column,
     NoColumn,
     as_type,
@@ -93,9 +92,11 @@ class ColumnCompiler:
     def compile(self, node: ast.expr) -> Column:
         """A column, or an island when there is no column form here. Raises NoColumn."""
         try:
-            return self._node(node)
+            made = self._node(node)
         except NoColumn as error:
             return self._island(node, error)
+        known = self.typing.values.get(id(node))
+        return as_type(made, known.type) if made.is_null and known is not None else made
 
     def _island(self, node: ast.expr, error: NoColumn) -> Column:
         if self.roots or self.locals or isinstance(node, ast.Constant | ast.Name):
@@ -105,7 +106,7 @@ class ColumnCompiler:
             raise error
         value = self.value_of(node)
         if value.is_null:
-            return NULL
+            raise error
         return self.parts.island(self.scope, f"({text})", value.field(), error.why)
 
     def _node(self, node: ast.expr) -> Column:
@@ -140,6 +141,12 @@ class ColumnCompiler:
                 return form_of(self, name, node)
             case _:
                 raise NoColumn(f"{type(node).__name__}")
+
+    def pinned(self, node: ast.expr, column: Column) -> Column:
+        """The value as a column of its own, computed once however often it is used."""
+        if self.roots or self.locals or column.depth != 0:
+            return column
+        return changed(column, value=self.parts.pin(ast.dump(node), column.value))
 
     # --- names
 
@@ -179,7 +186,7 @@ class ColumnCompiler:
 
     def member(self, base: Column, name: str) -> Column:
         if base.is_null:
-            return NULL
+            return base
         if not isinstance(base.type, Object):
             raise NoColumn("parts of json")
         field = base.type.fields[name]

@@ -26,8 +26,8 @@ from decimal import Decimal as PyDecimal
 from typing import Any, Final, TypeAlias
 
 import msgspec
+import polars as pl
 
-from accord.errors import AccordError
 from accord.record.columns import DECIMAL_DIGITS, DECIMAL_PLACES, dtype_of, schema_of
 from accord.record.types import (
     Boolean,
@@ -45,15 +45,6 @@ from accord.record.types import (
     String,
     Type,
 )
-
-try:
-    import polars as pl
-except ModuleNotFoundError as _error:
-    raise AccordError(
-        "Records in columns need Polars, which is not installed.",
-        mend="Install it: pip install 'accord-integration[bulk]'.",
-        code="mapping.no-columns",
-    ) from _error
 
 Reader: TypeAlias = Callable[[Any], Any]
 

@@ -10,10 +10,9 @@ import msgspec
 import polars as pl
 
 from accord.errors import Problem, RecordError
-from accord.mapping.columns.assign import assign
+from accord.mapping.columns.assign import assign, assigned, kept_to
 from accord.mapping.columns.column import Column, NoColumn, changed, depth_of, either
 from accord.mapping.columns.compiler import ColumnCompiler
-from accord.mapping.columns.constraints import broken
 from accord.mapping.columns.contract import Reject, full_frame, null_rows
 from accord.mapping.columns.dtypes import dtype_of, empty_frame, frame_of, records_of
 from accord.mapping.columns.parts import (
@@ -60,6 +59,7 @@ class _Plan(msgspec.Struct, frozen=True):
     parts: Parts
     columns: list[pl.Expr]
     odd: pl.Expr | None
+    late: pl.Expr | None  # what is asked of the finished columns
 
 
 class ColumnMapping:
@@ -107,11 +107,13 @@ class ColumnMapping:
             odd = [plan.odd.fill_null(value=False).alias(_ODD)] if plan.odd is not None else []
             made = ready.select([HEIGHT, *plan.columns, *odd])
             made.drop_in_place(HEIGHT_NAME)
+            late = made.select(odd=plan.late.fill_null(value=False))["odd"] if plan.late is not None else None
         except pl.exceptions.PolarsError:
             return target, everything
         suspects = made.drop_in_place(_ODD) if odd else None
-        missing = null_rows(full, sorted(plan.parts.required))
-        suspects = missing if suspects is None else suspects if missing is None else suspects | missing
+        required = [name for name, field in self.mapping.target.fields.items() if not field.nullable]
+        for more in (late, null_rows(full, sorted(plan.parts.required)), null_rows(made, required)):
+            suspects = more if suspects is None else suspects if more is None else suspects | more
         return made, suspects if suspects is not None and suspects.any() else None
 
     def _with_rows(
@@ -185,6 +187,7 @@ class ColumnMapping:
         parts = Parts(self.mapping.source.fields)
         columns: list[pl.Expr] = []
         odds: list[pl.Expr | None] = []
+        late: list[pl.Expr | None] = []
         compiler = ColumnCompiler(self.mapping.scope, parts, environment)
         self.row_only = {}
         for name, field in self.mapping.target.fields.items():
@@ -196,16 +199,17 @@ class ColumnMapping:
             column = self._field(compiler, name, spec, field)
             columns.append(column.value.cast(dtype).alias(name))
             odds.append(column.odd)
+            late.append(kept_to(field, pl.col(name)))
         for island in parts.islands:
             self.row_only.setdefault(island.text, island.why)
-        self._plan = _Plan(parts, columns, either(*odds))
+        self._plan = _Plan(parts, columns, either(*odds), either(*late))
         self._environment = environment
         return self._plan
 
     def _field(self, compiler: ColumnCompiler, name: str, spec: FieldSpec, field: Field) -> Column:
         before = list(compiler.parts.steps)
         try:
-            return write_field(compiler, spec, field)
+            return write_field(compiler, spec, field, is_outer=True)
         except NoColumn as error:
             compiler.parts.steps[:] = before
             compiler.parts.forget()
@@ -224,18 +228,19 @@ class ColumnMapping:
         return compiler.parts.add(name, texts, field, evaluate, why)
 
 
-def write_field(c: ColumnCompiler, spec: FieldSpec, field: Field) -> Column:
-    """One target field: an expression, an object or a list. Raises NoColumn."""
+def write_field(c: ColumnCompiler, spec: FieldSpec, field: Field, *, is_outer: bool = False) -> Column:
+    """One target field: an expression, an object or a list; of an outer one the constraints are asked later. Raises NoColumn."""
     match spec:
         case Formula():
             column, _ = c.expression(spec.text, spec.place)
-            return assign(c, column, field)
+            return assigned(c, column, field) if is_outer else assign(c, column, field)
         case Group():
             if not isinstance(field.type, Object):
                 raise NoColumn("writing json")
             return _group(c, spec, field.type)
         case Each():
-            return _each(c, spec, field)
+            made = _each(c, spec, field)
+            return made if is_outer else changed(made, odd=either(made.odd, kept_to(field, made.value)))
 
 
 def _group(c: ColumnCompiler, spec: Group, type_: Object) -> Column:
@@ -284,8 +289,7 @@ def _walk(c: ColumnCompiler, base: Column, value: Value, spec: Each, field: Fiel
         c.roots.pop()
         c.typing.roots.pop()
     cast = changed(inner, value=inner.value.cast(dtype_of(field.type.item)))
-    made = c.walked(base, item, tests, cast, field.type)
-    return changed(made, odd=either(made.odd, broken(field, made.value)))
+    return c.walked(base, item, tests, cast, field.type)
 
 
 def texts_of(spec: FieldSpec) -> list[str]:

@@ -18,17 +18,16 @@ from accord.mapping.columns import texts
 from accord.mapping.columns.column import (
     FIXED,
     INTEGER_DIGITS,
-    NULL,
     UTC,
     Column,
     NoColumn,
-    as_decimal,
     as_type,
     changed,
     depth_of,
     either,
     guarded,
     limited,
+    nothing,
     odd_of,
 )
 from accord.mapping.columns.dtypes import DURATION, SCALE, WHOLE_DIGITS
@@ -71,7 +70,7 @@ _DAYS_MIN, _DAYS_MAX = -719162, 2932896  # 0001-01-01 and 9999-12-31, counted fr
 def together(columns: Sequence[Column], value: pl.Expr, type_: Any, **facts: Any) -> Column:
     """A value computed from columns, null where one of them is (as Polars does by itself)."""
     if any(column.is_null for column in columns):
-        return NULL
+        return nothing(columns)
     return Column(
         value=value,
         type=type_,
@@ -85,20 +84,32 @@ def together(columns: Sequence[Column], value: pl.Expr, type_: Any, **facts: Any
 def binary(c: ColumnCompiler, node: ast.BinOp) -> Column:
     """Arithmetic and joining."""
     sign = _SIGNS[type(node.op)]
+    if sign == "+" and isinstance(c.value_of(node).type, String):
+        return _text_chain(c, node)
     left, right = c.compile(node.left), c.compile(node.right)
     if left.is_null or right.is_null:
-        return NULL
+        return nothing([left, right])
     a, b = left.type, right.type
     if isinstance(a, NUMBERS) and isinstance(b, NUMBERS):
-        return numbers(sign, left, right)
-    if sign == "+" and isinstance(a, TEXTS) and isinstance(b, TEXTS):
-        return together([left, right], left.value + right.value, String())
+        made = numbers(sign, left, right)
+        return c.pinned(node, made) if sign == "*" and isinstance(made.type, Decimal) else made
     if sign == "+" and isinstance(a, List) and isinstance(b, List):
         joined = meet(a, b)
         pair = [as_type(left, joined), as_type(right, joined)]
         value = pl.concat_list(pair[0].value, pair[1].value)
         return together(pair, value, joined, is_plain=left.is_plain and right.is_plain)
     return _moments(sign, left, right)
+
+
+def _text_chain(c: ColumnCompiler, node: ast.BinOp) -> Column:
+    """``a + b + c`` of texts, joined at once."""
+    parts: list[ast.expr] = [node.right]
+    left = node.left
+    while isinstance(left, ast.BinOp) and isinstance(left.op, ast.Add) and isinstance(c.value_of(left).type, String):
+        parts.append(left.right)
+        left = left.left
+    columns = [c.compile(part) for part in (left, *reversed(parts))]
+    return together(columns, pl.concat_str([column.value for column in columns]), String())
 
 
 def numbers(sign: str, left: Column, right: Column) -> Column:
@@ -113,15 +124,13 @@ def numbers(sign: str, left: Column, right: Column) -> Column:
 def _decimals(sign: str, left: Column, right: Column) -> Column:
     if sign not in "+-*":
         raise NoColumn("division of decimals, which has 28 digits")
-    a, b = (as_decimal(x) if isinstance(x.type, Integer) else x for x in (left, right))
     if sign != "*":
-        if max(a.whole, b.whole) >= WHOLE_DIGITS:
-            a, b = guarded(a, WHOLE_DIGITS - 1), guarded(b, WHOLE_DIGITS - 1)
+        a, b = (as_type(guarded(x, WHOLE_DIGITS - 1), Decimal()) for x in (left, right))
         value = a.value + b.value if sign == "+" else a.value - b.value
         return together(
             [a, b], value, Decimal(), whole=max(a.whole, b.whole) + 1, places=max(a.places, b.places)
         )  # fmt: skip
-    a, b = _multipliable(a, b)
+    a, b = (as_type(x, Decimal()) for x in _multipliable(left, right))
     return together([a, b], a.value * b.value, Decimal(), whole=a.whole + b.whole, places=a.places + b.places)
 
 
@@ -202,6 +211,8 @@ def _micros(column: Column) -> pl.Expr:
 
 
 def _moved(moment: Column, length: Column, sign: str) -> Column:
+    if length.is_literal:
+        return _moved_by(moment, length.literal, sign)
     micros = _micros(length)
     if isinstance(moment.type, Date):
         days = micros // _DAY_US
@@ -221,11 +232,26 @@ def _moved(moment: Column, length: Column, sign: str) -> Column:
     return together([moment, length], value, DateTime(), odd=odd, zone=moment.zone)
 
 
+def _moved_by(moment: Column, length: dt.timedelta, sign: str) -> Column:
+    """A moment, moved by a length that is known."""
+    if isinstance(moment.type, Date):
+        days = length.days if sign == "+" else -length.days
+        number = moment.value.cast(pl.Int32)
+        fits = number.is_between(max(_DAYS_MIN - days, -(2**31)), min(_DAYS_MAX - days, 2**31 - 1))
+        return together([moment], (number + days).cast(pl.Date), Date(), odd=~fits)
+    if moment.zone not in (UTC, FIXED):
+        raise NoColumn("calculating on the clocks of a zone")
+    value = moment.value + length if sign == "+" else moment.value - length
+    margin = dt.timedelta(days=1 if moment.zone == FIXED else 0)
+    odd = ~value.is_between(pl.lit(TIME_MIN + margin), pl.lit(TIME_MAX - margin))
+    return together([moment], value, DateTime(), odd=odd, zone=moment.zone)
+
+
 def unary(c: ColumnCompiler, node: ast.UnaryOp) -> Column:
     """``-x``, ``+x``, ``not x``."""
     column = c.compile(node.operand)
     if column.is_null:
-        return NULL
+        return column
     if isinstance(node.op, ast.Not):
         return together([column], ~column.value, Boolean())
     if isinstance(node.op, ast.UAdd):
@@ -269,7 +295,7 @@ def compare(c: ColumnCompiler, node: ast.Compare) -> Column:
     if len(made) == 1:
         return made[0]
     if any(m.is_null for m in made):
-        return NULL
+        return nothing(made)
     value = made[0].value
     missing = made[0].value.is_null()
     for other in made[1:]:
@@ -289,7 +315,7 @@ def _pair(op: ast.cmpop, left: Column, right: Column, right_node: ast.expr) -> C
             value = pl.lit(not is_negative)
         return Column(value=value, type=Boolean(), odd=column.odd, depth=column.depth)
     if left.is_null or right.is_null:
-        return NULL
+        return nothing([left, right])
     a, b, odd = _comparable(left, right)
     value = _SIGNED[type(op)](a.value, b.value)
     return together([a, b], value, Boolean(), odd=odd)
@@ -318,7 +344,7 @@ def _comparable(left: Column, right: Column) -> tuple[Column, Column, pl.Expr | 
 
 def _contains(left: Column, right: Column, right_node: ast.expr) -> Column:
     if left.is_null or right.is_null:
-        return NULL
+        return nothing([left, right])
     if isinstance(right.type, TEXTS):
         return together([left, right], texts.contains(right, left), Boolean())
     if not isinstance(right.type, List):
@@ -364,7 +390,8 @@ def joined(c: ColumnCompiler, parts: Sequence[ast.expr]) -> Column:
             raise NoColumn("a format")
         column = c.compile(part.value)
         if column.is_null:
-            return NULL
+            columns.append(column)
+            continue
         written = texts.text_of(column)
         columns.append(written)
         pieces.append(written.value)
@@ -379,7 +406,7 @@ def subscript(c: ColumnCompiler, node: ast.Subscript) -> Column:
     """``base[index]`` and slices, with literal positions."""
     base = c.compile(node.value)
     if base.is_null:
-        return NULL
+        return base
     if isinstance(base.type, Object):
         index = c.value_of(node.slice).literal
         return c.member(base, index)
@@ -394,7 +421,7 @@ def subscript(c: ColumnCompiler, node: ast.Subscript) -> Column:
         )
     position = _position(c, node.slice)
     if position is None:
-        return NULL
+        return nothing([base])
     if isinstance(base.type, List):
         value = base.value.list.get(position, null_on_oob=True)
         return together(

@@ -93,16 +93,24 @@ class Reference(msgspec.Struct, frozen=True):
     key: pl.Expr
 
 
+class Pin(msgspec.Struct, frozen=True):
+    """A value used several times."""
+
+    column: str
+    value: pl.Expr
+
+
 class Parts:
     """Collected while a plan is compiled, in the order in which they must run."""
 
     def __init__(self, fields: Mapping[str, Field]) -> None:
         self.fields = fields
-        self.steps: list[Island | Reference] = []
+        self.steps: list[Island | Reference | Pin] = []
         self.required: set[str] = set()
         self.results: set[str] = set()
         self.uses_environment = False
         self._known: dict[str, Column] = {}
+        self._pins: dict[str, str] = {}
 
     @property
     def islands(self) -> list[Island]:
@@ -131,6 +139,15 @@ class Parts:
         """Steps were taken back: nothing is known of them any more."""
         columns = {step.column for step in self.steps}
         self._known = {text: made for text, made in self._known.items() if made.value.meta.output_name() in columns}
+        self._pins = {key: column for key, column in self._pins.items() if column in columns}
+
+    def pin(self, key: str, value: pl.Expr) -> pl.Expr:
+        """The value as a column of its own; the same for the same key."""
+        column = self._pins.get(key)
+        if column is None:
+            column = self._pins[key] = f"{PREFIX}pin{len(self.steps)}"
+            self.steps.append(Pin(column, value))
+        return pl.col(column)
 
     def add(self, text: str, texts: Sequence[str], field: Field, evaluate: Evaluate, why: str) -> Column:
         """An island of any row form."""
@@ -154,7 +171,9 @@ class Parts:
     def run(self, frame: pl.DataFrame, environment: Environment, resolve: Resolve | None) -> pl.DataFrame:
         """The frame with the parts' columns."""
         for step in self.steps:
-            if isinstance(step, Island):
+            if isinstance(step, Pin):
+                frame = frame.with_columns(step.value.alias(step.column))
+            elif isinstance(step, Island):
                 frame = frame.with_columns(step.run(frame, self.fields, environment))
             else:
                 frame = frame.with_columns(_resolved(step, frame, environment, resolve))

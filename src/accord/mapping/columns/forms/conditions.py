@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from accord.mapping.columns.column import NULL, Column, NoColumn, as_type, doubt, either
+from accord.mapping.columns.column import Column, NoColumn, as_type, doubt, either, nothing
 from accord.mapping.columns.dtypes import dtype_of
 from accord.mapping.columns.forms.table import special
 from accord.mapping.columns.operators import together
@@ -26,9 +26,9 @@ def coalesce(c: ColumnCompiler, node: ast.Call) -> Column:
 
 def first_of(c: ColumnCompiler, columns: list[Column], node: ast.Call) -> Column:
     whole = c.value_of(node)
-    ready = [as_type(column, whole.type) for column in columns if not column.is_null]
-    if not ready:
-        return NULL
+    ready = [as_type(column, whole.type) for column in columns if not column.is_null or column.odd is not None]
+    if not ready or whole.is_null:
+        return nothing(columns)
     odd = ready[0].odd
     missing = ready[0].value.is_null()
     for column in ready[1:]:
@@ -66,7 +66,7 @@ def lookup(c: ColumnCompiler, node: ast.Call) -> Column:
     given = node.args[2] if len(node.args) == 3 else next((k.value for k in node.keywords if k.arg == "default"), None)
     if key.is_null:
         if given is None:
-            return NULL
+            return key
         raise NoColumn("lookup() of nothing")
     text = key.value.cast(pl.String) if isinstance(key.type, Integer) else key.value
     values = list(table.rows.values())

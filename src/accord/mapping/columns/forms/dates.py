@@ -7,7 +7,7 @@ import re
 
 import polars as pl
 
-from accord.mapping.columns.column import FIXED, UTC, Column, NoColumn, either, guarded
+from accord.mapping.columns.column import ANY_DEPTH, FIXED, UTC, Column, NoColumn, either, guarded
 from accord.mapping.columns.dtypes import DECIMAL, DURATION
 from accord.mapping.columns.forms.table import form
 from accord.mapping.columns.operators import TIME_MAX, TIME_MIN, together
@@ -135,9 +135,15 @@ def utc(time: Column) -> Column:
     return together([time], time.value, DateTime())
 
 
+def _known(length: dt.timedelta) -> Column:
+    return Column(value=pl.lit(length, dtype=DURATION), type=Duration(), literal=length, depth=ANY_DEPTH)
+
+
 def _length(unit: str) -> None:
     @form(unit)
     def length(count: Column) -> Column:
+        if type(count.literal) is int and abs(count.literal) <= 1_000_000:
+            return _known(dt.timedelta(**{unit: count.literal}))
         most = _DURATION_US_MAX // _UNITS_US[unit]
         fits = count.value.is_between(-most, most)
         value = pl.when(fits).then(count.value) * _UNITS_US[unit]

@@ -9,7 +9,6 @@ import polars as pl
 
 from accord.mapping.columns.column import (
     INTEGER_DIGITS,
-    NULL,
     Column,
     NoColumn,
     as_decimal,
@@ -17,6 +16,7 @@ from accord.mapping.columns.column import (
     doubt,
     guarded,
     limited,
+    nothing,
 )
 from accord.mapping.columns.dtypes import DECIMAL, SCALE, WHOLE_DIGITS
 from accord.mapping.columns.forms.table import form, special
@@ -127,7 +127,7 @@ def _extreme(c: ColumnCompiler, node: ast.Call, word: str) -> Column:
     columns = [c.compile(argument) for argument in node.args]
     whole = c.value_of(node)
     if any(column.is_null for column in columns):
-        return NULL
+        return nothing(columns)
     if len(columns) == 1 and isinstance(columns[0].type, List):
         return _extreme_of_list(columns[0], word)
     if isinstance(whole.type, Float | DateTime):
@@ -174,7 +174,7 @@ def max_(c: ColumnCompiler, node: ast.Call) -> Column:
 def sum_(c: ColumnCompiler, node: ast.Call) -> Column:
     column = c.compile(node.args[0])
     if column.is_null:
-        return NULL
+        return column
     if not isinstance(column.type, List) or not isinstance(column.type.item, Integer | Decimal):
         raise NoColumn("sum() of floats and durations")
     kind = column.type.item

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from accord.mapping.columns.column import ANY_DEPTH, FIXED, NULL, UTC, Column, NoColumn
+from accord.mapping.columns.column import ANY_DEPTH, FIXED, UTC, Column, NoColumn
 from accord.mapping.columns.forms.table import special
 from accord.record.types import Date, DateTime, Integer
 
@@ -23,7 +23,7 @@ def ref(c: ColumnCompiler, node: ast.Call) -> Column:
     entity = of or c.value_of(node.args[0]).references
     key = c.compile(node.args[0])
     if key.is_null:
-        return NULL
+        return key
     if key.depth > 0 or not isinstance(to, str) or not isinstance(entity, str) or not entity:
         raise NoColumn("a cross-reference of every item")
     text = key.value.cast(pl.String) if isinstance(key.type, Integer) else key.value

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import polars as pl
 
 from accord.mapping.calls import bind
-from accord.mapping.columns.column import NULL, Column, NoColumn, as_type, depth_of, literal, odd_of
+from accord.mapping.columns.column import NULL, Column, NoColumn, as_type, depth_of, literal, nothing, odd_of
 from accord.mapping.columns.dtypes import dtype_of
 from accord.mapping.functions.signature import TYPES, Function, Parameter
 from accord.mapping.value import NUMBERS, meet, outward
@@ -62,16 +62,13 @@ def form_of(c: ColumnCompiler, name: str, node: ast.Call) -> Column:
     columns: list[Column] = []
     pairs = bind(c.typing, function, node)
     kind = _number_of(c, pairs)
+    is_missing = False
     for parameter, argument in pairs:
         column = c.compile(argument) if argument is not None else _default(parameter)
-        if (
-            column.is_null
-            and not parameter.pattern.nullable
-            and argument is not None
-            and parameter.pattern.kind != "const"
-        ):
-            return NULL
-        columns.append(_number(column, parameter, kind))
+        is_missing = is_missing or (column.is_null and argument is not None and not parameter.pattern.nullable)
+        columns.append(column if column.is_null else _number(column, parameter, kind))
+    if is_missing:
+        return nothing(columns)
     if function.is_project:
         return _project(c, function, node, columns)
     return call(*columns)

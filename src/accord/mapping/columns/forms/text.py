@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from accord.mapping.columns.column import Column, NoColumn
+from accord.mapping.columns.column import Column, NoColumn, odd_of
 from accord.mapping.columns.forms.table import form
 from accord.mapping.columns.operators import together
 from accord.mapping.columns.texts import BLANKS, contains, not_ascii, text_of
@@ -82,7 +82,9 @@ def words(*parts: Column) -> Column:
         raise NoColumn("words() of nothing")
     trimmed = [part.value.str.strip_chars(BLANKS) for part in given]
     pieces = [pl.when(t != "").then(t) for t in trimmed]
-    return together(given, pl.concat_str(pieces, separator=" ", ignore_nulls=True), String(), nullable=False)
+    return together(
+        given, pl.concat_str(pieces, separator=" ", ignore_nulls=True), String(), nullable=False, odd=odd_of(parts)
+    )
 
 
 @form("starts_with")
