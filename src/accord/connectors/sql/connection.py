@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from accord.connectors.sql.bulk.ledger import Ledger
+from accord.connectors.sql.bulk.load import SqlLoad
 from accord.connectors.sql.calls import call
 from accord.connectors.sql.database import Database, read_url
 from accord.connectors.sql.discovery import entities_of
@@ -25,6 +27,7 @@ from accord.connectors.sql.tables import Misfit, Plan, plan_of
 from accord.connectors.sql.target import write
 from accord.errors import ConnectorError
 from accord.record import Done, Entity, Outcome, Partial, Reject
+from accord.sdk.bulk import LoadSpec
 from accord.sdk.connector import CallItem, Connection, Context, Operation, Page, ReadFailed, WriteItem, WriteMode
 
 _Pending = tuple[Sequence[WriteItem], "asyncio.Future[Outcome]"]
@@ -232,6 +235,11 @@ class SqlConnection(Connection):
         if isinstance(outcome, Reject) and outcome.code == "connector.sql-schema":
             self._plans.pop(entity.name, None)  # the table may have changed under us: look again next time
         return outcome
+
+    def load(self, entity: Entity, spec: LoadSpec) -> SqlLoad:
+        """See ``accord.sdk.bulk.BulkTarget``."""
+        ledger = Ledger(self._settings.effects_table)
+        return SqlLoad(self.database, self._plan, entity, spec, ledger, self._settings.effects_kept, self._zone)
 
     async def call(self, operation: str, item: CallItem) -> Outcome:
         spec = self._settings.operations[operation]

@@ -14,6 +14,7 @@ from accord.connectors.sql.tables import extra_of
 from accord.errors import NOWHERE, Faults, Place, did_you_mean
 from accord.record import Entity, Field
 from accord.record import types as t
+from accord.sdk.bulk import LoadMode
 from accord.sdk.connector import (
     Capabilities,
     Connection,
@@ -48,6 +49,7 @@ class SqlKind(KindBase):
             write=writes,
             idempotency=dict.fromkeys(writes, Idempotency.TRANSACTION),
             write_items_max=settings.write_items_max,
+            bulk_write=_load_modes(entity) if writes and not extra.children else frozenset(),
         )
 
     def operations(self, settings: SqlSettings) -> Mapping[str, Operation]:
@@ -71,6 +73,10 @@ class SqlKind(KindBase):
 
     def connect(self, settings: SqlSettings, entities: Mapping[str, Entity], context: Context) -> Connection:
         return SqlConnection(settings, entities, self.operations(settings), context)
+
+
+def _load_modes(entity: Entity) -> frozenset[LoadMode]:
+    return frozenset(LoadMode) if entity.key else frozenset({LoadMode.APPEND, LoadMode.REPLACE})
 
 
 def _operation(name: str, spec: SqlOperation, faults: Faults) -> Operation:

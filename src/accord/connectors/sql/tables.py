@@ -44,10 +44,13 @@ class Columns:
         self.names = {field: names.get(field, field) for field in fields}
         self.encoders: dict[str, Convert] = {}
         self.decoders: dict[str, Convert] = {}
+        self.shapes: dict[str, ColumnShape] = {}
+        self.scaled: Mapping[str, int] = {}
 
     def bind(self, shapes: Mapping[str, ColumnShape], zone: ZoneInfo, scaled: Mapping[str, int]) -> None:
+        self.scaled = scaled
         for field, declared in self.fields.items():
-            shape = shapes[self.names[field]]
+            shape = self.shapes[field] = shapes[self.names[field]]
             self.encoders[field] = encoder(declared.type, shape, zone, scaled.get(field))
             self.decoders[field] = decoder(declared.type, shape, zone, scaled.get(field))
 

@@ -1,0 +1,116 @@
+"""The statements of a load, as text, per dialect. Pure.
+
+``t`` is the target, ``s`` the stage. Rows that would change nothing are not touched: an UPDATE to the same values, or a mere lock
+of a row, costs a new version of it and its log on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from accord.connectors.sql.bulk.table import IS_CURRENT, VALID_FROM, VALID_TO, LoadTable
+
+
+def make_stage(table: LoadTable) -> str:
+    """A table with the loaded columns; it outlives a crash of the server, as the ledger does that says what is in it."""
+    return f"CREATE TABLE {table.stage} AS SELECT {table.column_list} FROM {table.name} WHERE 1 = 0"
+
+
+def index_stage(table: LoadTable) -> str:
+    return f"CREATE UNIQUE INDEX {table.stage_name}_key ON {table.stage} ({', '.join(table.key)})"
+
+
+def drop_stage(table: LoadTable) -> str:
+    return f"DROP TABLE IF EXISTS {table.stage}"
+
+
+def insert(table: LoadTable, target: str, mark: str) -> str:
+    """``mark``: the driver's placeholder."""
+    return f"INSERT INTO {target} ({table.column_list}) VALUES ({', '.join([mark] * len(table.columns))})"
+
+
+def upsert_from(table: LoadTable, stage: str) -> str:
+    """Rows of the stage that are new or differ."""
+    join = table.same_key("t", "s")
+    return (
+        f"INSERT INTO {table.name} ({table.column_list}) SELECT {table.of('s', table.columns)} FROM {stage} s "
+        f"LEFT JOIN {table.name} t ON {join} WHERE t.{table.key[0]} IS NULL OR {table.differs('t', 's')} "
+        f"{_on_conflict(table, table.name)}"
+    )
+
+
+def upsert_counted(table: LoadTable, stage: str) -> str:
+    """PostgreSQL: the same, answered with the number of new rows and of all that were touched. A row that no transaction has ended
+    (xmax 0) is new."""
+    return (
+        f"WITH put AS ({upsert_from(table, stage)} RETURNING xmax = 0 AS is_new) "
+        "SELECT count(*) FILTER (WHERE is_new), count(*) FROM put"
+    )
+
+
+def stage_from(table: LoadTable, fresh: str) -> list[str]:
+    key = ", ".join(table.key)
+    rows = f"({key})" if len(table.key) > 1 else key
+    return [
+        f"DELETE FROM {table.stage} WHERE {rows} IN (SELECT {key} FROM {fresh})",
+        f"INSERT INTO {table.stage} ({table.column_list}) SELECT {table.column_list} FROM {fresh}",
+    ]
+
+
+def count_known(table: LoadTable, stage: str) -> str:
+    """How many of the stage's rows the target has, and how many of these differ."""
+    return (
+        f"SELECT count(*), coalesce(sum(CASE WHEN {table.differs('t', 's')} THEN 1 ELSE 0 END), 0) "
+        f"FROM {stage} s JOIN {table.name} t ON {table.same_key('t', 's')}"
+    )
+
+
+def _on_conflict(table: LoadTable, target: str) -> str:
+    if table.dialect in ("mysql", "mariadb"):
+        same = table.others or table.key[:1]
+        return "ON DUPLICATE KEY UPDATE " + ", ".join(f"{column} = VALUES({column})" for column in same)
+    if not table.others:
+        return f"ON CONFLICT ({', '.join(table.key)}) DO NOTHING"
+    sets = ", ".join(f"{column} = excluded.{column}" for column in table.others)
+    changed = f" WHERE {table.differs(target, 'excluded')}" if table.dialect == "sqlite" else ""
+    return f"ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {sets}{changed}"
+
+
+def replace(table: LoadTable) -> list[str]:
+    """DELETE, not TRUNCATE: readers go on seeing the old rows until the commit, and foreign keys are honoured."""
+    return [
+        f"DELETE FROM {table.name}",
+        f"INSERT INTO {table.name} ({table.column_list}) SELECT {table.column_list} FROM {table.stage}",
+    ]
+
+
+def missing(table: LoadTable) -> str:
+    """A condition on ``t``: its key was not read."""
+    return f"NOT EXISTS (SELECT 1 FROM {table.stage} s WHERE {table.same_key('t', 's')})"
+
+
+def count_missing(table: LoadTable) -> str:
+    is_missing = missing(table)
+    return f"SELECT count(*), coalesce(sum(CASE WHEN {is_missing} THEN 1 ELSE 0 END), 0) FROM {table.name} t"
+
+
+def delete_missing(table: LoadTable) -> str:
+    if table.dialect in ("mysql", "mariadb"):
+        return f"DELETE t FROM {table.name} t WHERE {missing(table)}"
+    return f"DELETE FROM {table.name} AS t WHERE {missing(table)}"
+
+
+def close_versions(table: LoadTable) -> str:
+    """Current versions that differ from the stage end at :started."""
+    differs = f"EXISTS (SELECT 1 FROM {table.stage} s WHERE {table.same_key('t', 's')} AND {table.differs('t', 's')})"
+    sets = f"SET {VALID_TO} = :started, {IS_CURRENT} = :no"
+    if table.dialect in ("mysql", "mariadb"):
+        return f"UPDATE {table.name} t {sets} WHERE t.{IS_CURRENT} = :yes AND {differs}"
+    return f"UPDATE {table.name} AS t {sets} WHERE t.{IS_CURRENT} = :yes AND {differs}"
+
+
+def open_versions(table: LoadTable) -> str:
+    """Rows of the stage without a current version get one, valid from :started."""
+    return (
+        f"INSERT INTO {table.name} ({table.column_list}, {VALID_FROM}, {VALID_TO}, {IS_CURRENT}) "
+        f"SELECT {table.of('s', table.columns)}, :started, NULL, :yes FROM {table.stage} s WHERE NOT EXISTS "
+        f"(SELECT 1 FROM {table.name} t WHERE t.{IS_CURRENT} = :yes AND {table.same_key('t', 's')})"
+    )

@@ -1,0 +1,80 @@
+"""A load's table as the statements need it: names, quoted; what is put into which column."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from accord.connectors.sql.tables import Misfit, Plan
+from accord.record import types as t
+from accord.sdk.http import decode_json
+
+if TYPE_CHECKING:
+    import polars
+
+VALID_FROM, VALID_TO, IS_CURRENT = "valid_from", "valid_to", "is_current"
+
+
+class LoadTable:
+    """``columns``: of the fields that are loaded, in their order; ``key``: the columns that identify a row. All names are quoted."""
+
+    def __init__(
+        self, plan: Plan, fields: Sequence[str], key: Sequence[str], load_id: str, dialect: sa.Dialect
+    ) -> None:
+        self._quote = dialect.identifier_preparer.quote
+        self.plan = plan
+        self.fields = [field for field in plan.columns.fields if not fields or field in fields]
+        self.key_fields = list(key)
+        self.dialect = dialect.name
+        names = plan.columns.names
+        self.columns = [self._quote(names[field]) for field in self.fields]
+        self.key = [self._quote(names[field]) for field in key]
+        self.others = [column for column in self.columns if column not in self.key]
+        self.name = dialect.identifier_preparer.format_table(plan.table)
+        digest = hashlib.blake2b(f"{load_id}/{plan.entity.name}".encode(), digest_size=8).hexdigest()
+        self.load_id = f"{load_id[:47]}/{digest}"  # of several loads of one run into one database, each has its own
+        stage = sa.table(f"accord_stage_{digest}", schema=plan.table.schema)
+        self.stage_name = stage.name
+        self.stage = dialect.identifier_preparer.format_table(stage)
+
+    def need_key(self) -> None:
+        """Raises Misfit when rows cannot be found again by their key."""
+        if not self.key or not self.plan.has_unique_key:
+            keys = ", ".join(self.key_fields) or "no key"
+            raise Misfit(f"this load needs a primary key or unique index on exactly ({keys}) of {self.name}", keys)
+
+    @property
+    def column_list(self) -> str:
+        return ", ".join(self.columns)
+
+    def of(self, alias: str, columns: Sequence[str]) -> str:
+        return ", ".join(f"{alias}.{column}" for column in columns)
+
+    def same_key(self, a: str, b: str) -> str:
+        return " AND ".join(f"{a}.{column} = {b}.{column}" for column in self.key)
+
+    def differs(self, a: str, b: str) -> str:
+        """A condition: some column beside the key has another value; nulls are values."""
+        if not self.others:
+            return "1 = 0"
+        if self.dialect == "postgresql":
+            return f"({self.of(a, self.others)}) IS DISTINCT FROM ({self.of(b, self.others)})"
+        operator = "IS NOT {1}" if self.dialect == "sqlite" else "<=> {1}"
+        one = [f"{a}.{column} {operator.format('', f'{b}.{column}')}" for column in self.others]
+        if self.dialect == "sqlite":
+            return "(" + " OR ".join(one) + ")"
+        return "NOT (" + " AND ".join(one) + ")"
+
+    def rows(self, frame: polars.DataFrame) -> list[tuple[Any, ...]]:
+        """The frame's rows as the driver binds them, exactly as single writes do. Raises Misfit, its path saying which field."""
+        columns: list[list[Any]] = []
+        for field in self.fields:
+            declared, values = self.plan.columns.fields[field].type, frame[field].to_list()
+            if isinstance(declared, t.Json):
+                values = [None if value is None else decode_json(value.encode()) for value in values]
+            encode = self.plan.columns.encode_one
+            columns.append([None if value is None else encode(field, value) for value in values])
+        return list(zip(*columns, strict=True))
