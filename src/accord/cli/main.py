@@ -22,6 +22,7 @@ COMMANDS = {
     "messages": "look at messages",
     "message": "one message and the way it went",
     "dead": "dead letters: list, show, diff, preview, edit, replay, discard",
+    "alerts": "what fires: list, silence, test a channel",
     "pause": "keep messages, a flow or a system from going on",
     "resume": "let them go on",
     "cancel": "end messages early, with or without undoing what they did",

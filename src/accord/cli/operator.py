@@ -159,6 +159,20 @@ class Operator:
         found: dict[str, Any] = self._do("GET", "history", query, lambda control: control.history(kind, name, since_s))
         return found
 
+    def alerts(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._do("GET", "alerts", {}, lambda control: control.alerts.view())
+        return found
+
+    def silence(self, alert: str, for_s: int, reason: str) -> None:
+        """``alert`` '*': all of them. ``for_s`` 0 ends the silence."""
+        path = f"alerts/{urllib.parse.quote(alert, safe='')}/silence"
+        query = {"for_s": for_s, "reason": reason}
+        self._do("POST", path, query, lambda control: control.alerts.silence(alert, for_s, reason))
+
+    def test_channel(self, channel: str) -> None:
+        path = f"channels/{urllib.parse.quote(channel, safe='')}/test"
+        self._do("POST", path, {}, lambda control: control.alerts.test(channel))
+
     def versions(self, today: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
         """Versions of flows that open messages have begun with, other than those of ``today``, or than the engine's own."""
         shown = ",".join(f"{name}:{version}" for name, version in (today or {}).items())

@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from accord.engine.accept import ORIGIN_HEADER, Acceptor, Arrival, Stored
+from accord.engine.alerts.channels import NoticeFailed
+from accord.engine.alerts.watch import AlertError, Alerts
 from accord.engine.answer import Answer, problem
 from accord.engine.bulk.desk import BulkAskFault, BulkDesk
 from accord.engine.bulk.state import RUN_HEADER
@@ -103,6 +105,8 @@ class SteeredMany(msgspec.Struct, frozen=True):
 
 class Control:
     """Works on a running engine and, for the journal's part, on one that is not started."""
+
+    alerts: Alerts  # set once it is made
 
     def __init__(
         self,
@@ -458,7 +462,7 @@ class ControlApi:
         parts = request.path.removeprefix("/api/").split("/")
         try:
             value = await self._answer(request, parts, query)
-        except (ControlError, SteeringError, BulkAskFault) as error:
+        except (ControlError, SteeringError, BulkAskFault, AlertError, NoticeFailed) as error:
             return problem(409, error.code, str(error))
         except JournalError as error:
             return problem(503, error.code, str(error))
@@ -474,6 +478,14 @@ class ControlApi:
         match request.method, parts:
             case "GET", ["status"]:
                 return await control.status()
+            case "GET", ["alerts"]:
+                return await control.alerts.view()
+            case "POST", ["alerts", alert, "silence"]:
+                for_s = whole_number(query.get("for_s", "0"))
+                return {"until": await control.alerts.silence(urllib.parse.unquote(alert), for_s, _reason(query))}
+            case "POST", ["channels", channel, "test"]:
+                await control.alerts.test(urllib.parse.unquote(channel))
+                return {"sent": True}
             case "GET", ["metrics"]:
                 return await control.metrics()
             case "GET", ["versions"]:

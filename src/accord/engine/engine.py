@@ -19,6 +19,7 @@ import msgspec
 
 from accord.engine.accept import Acceptor
 from accord.engine.admission import Bounds, SystemBounds, sources_of
+from accord.engine.alerts.watch import Alerts
 from accord.engine.answer import Answer
 from accord.engine.bulk.desk import BulkDesk, BulkSchedule
 from accord.engine.clock import Clock, SystemClock
@@ -243,6 +244,17 @@ class Engine:
             audit=self.audit,
             history=self.history,
         )
+        self.alerts = self.control.alerts = Alerts(
+            self.project.alerts,
+            self.project.environment.spec.channels,
+            project=self.project.name,
+            zone=self.project.zone,
+            flows=self.flows,
+            control=self.control,
+            journal=self.journal,
+            clock=self.clock,
+            observer=self.observer,
+        )
         return self.control
 
     async def stop(self) -> None:
@@ -370,6 +382,8 @@ class Engine:
         if self._cluster is not None:
             self._tasks.append(asyncio.get_running_loop().create_task(self._run_member(self._cluster)))
         prune = functools.partial(prune_forever, self.journal, self.settings.retention, self.clock)
+        if self.project.alerts:
+            self._spawn_one("alerts", self.alerts.run)
         self._spawn(prune)  # each member its own parts
         if self.settings.with_web:
             self._spawn(self.history.run)

@@ -323,6 +323,41 @@ class SubscriptionFailed(Event, frozen=True):
     reason: str
 
 
+class AlertFiring(Event, frozen=True):
+    """The condition of a declared alert holds, for as long as it says."""
+
+    name = "alert.firing"
+    level = Level.WARNING
+    alert: str
+    subject: str
+    severity: str
+    text: str
+
+
+class AlertOver(Event, frozen=True):
+    name = "alert.over"
+    alert: str
+    subject: str
+
+
+class NoticeNotSent(Event, frozen=True):
+    """A channel did not take a notice of alerts; it is tried again."""
+
+    name = "alert.notice-not-sent"
+    level = Level.WARNING
+    channel: str
+    reason: str
+    retry_in_s: float
+
+
+class NoticeDropped(Event, frozen=True):
+    """A notice of alerts is given up: its channel took none for a day, is not declared any more, or too many wait."""
+
+    name = "alert.notice-dropped"
+    level = Level.ERROR
+    channel: str
+
+
 class OperatorActed(Event, frozen=True):
     """Somebody did something, or tried to, on a page of the monitor or over the control API."""
 

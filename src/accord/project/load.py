@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping as Map
+from collections.abc import Sequence
 from pathlib import Path
 
 from accord.errors import DeclarationError, Faults, Place, did_you_mean
@@ -21,6 +22,7 @@ from accord.mapping.functions import FunctionTable, load_functions
 from accord.mapping.lookup import Lookup, read_lookups
 from accord.mapping.mapping import Mapping, compile_mapping
 from accord.mapping.spec import MappingSpec, read_mapping
+from accord.project.alerts import check_alerts
 from accord.project.connectors import Connectors
 from accord.project.project import Project
 from accord.project.references import check_references
@@ -119,6 +121,7 @@ def assemble(
     _check_readers(flows, systems, faults)
     _warn_unused(sources, systems, mappings, specs, flows, faults)
     _warn_few_replicas(chosen.spec.store, faults)
+    check_alerts(file.alerts, flows, systems.declared, chosen.spec.channels, faults, broken_flows=_names(sources.flows))
     warnings = tuple(fault for fault in faults.found if fault.severity != "error")
     if written is None or asked is None:
         return None
@@ -136,7 +139,14 @@ def assemble(
         functions=functions,
         lookups=lookups,
         warnings=warnings,
+        alerts=tuple(file.alerts),
     )
+
+
+def _names(flows: Sequence[Node]) -> list[str]:
+    """Of flows as they are written, also of those that cannot be compiled."""
+    found = (node.get("flow") for node in flows)
+    return [node.value for node in found if node is not None and isinstance(node.value, str)]
 
 
 def _functions(sources: Sources, faults: Faults) -> FunctionTable:

@@ -19,6 +19,7 @@ from accord.mapping.mapping import Mapping
 from accord.mapping.spec import MappingSpec
 from accord.record import Entity
 from accord.sdk.connector import ConnectorKind
+from accord.settings.alert_spec import AlertSpec
 from accord.settings.environment import ChosenEnvironment
 
 
@@ -40,6 +41,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     summary: str = ""
     zone: str = "UTC"
     warnings: tuple[Fault, ...] = ()
+    alerts: tuple[AlertSpec, ...] = ()
 
     @property
     def entities(self) -> dict[str, Entity]:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from accord.errors import NOWHERE, Faults, Place, did_you_mean
+from accord.settings.alert_spec import AlertSpec, ChannelSpec
 from accord.settings.decode import Size, decode
 from accord.settings.monitor import MonitorSpec
 from accord.settings.node import Node
@@ -284,6 +285,9 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
             " shows the API token. open: everybody who reaches the address. off: nobody."
         ),
     ] = "guarded"
+    channels: Annotated[
+        dict[str, ChannelSpec], Meta(description="Where notices of alerts go, by the name that alerts use.")
+    ] = {}
     systems: Annotated[
         dict[str, SystemOverlay], Meta(description="What differs in a system here, by system name.")
     ] = {}
@@ -337,6 +341,7 @@ class ProjectFile(msgspec.Struct, frozen=True, kw_only=True):
         dict[str, Node], Meta(description="`default`, and others that say what differs from it.")
     ] = {}
     defaults: Defaults = Defaults()
+    alerts: Annotated[list[AlertSpec], Meta(description="Conditions that somebody wants to hear of.")] = []
     lookups: Annotated[
         Node, Meta(description="Look-up tables: {key: value}, or {csv: file, key: column, value: column}.")
     ] = msgspec.field(default_factory=lambda: Node({}))
