@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/monitor/"
 FORM_SIZE_BYTES_MAX = 20_000_000  # a payload as form text takes up to three times its size
+SILENCE_S = 3600  # by the button; the command line takes any time
 HTML = "text/html; charset=utf-8"
 STATIC_TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 HEADERS = (
@@ -136,7 +137,10 @@ class Monitor:
         if found is None:
             return self._said(404, "There is nothing here", "It may have been settled and removed meanwhile.", visitor)
         template, context = found
-        return self._rendered(template, {**context, "notice": query.get("notice", ""), "query": query}, visitor)
+        firing = await self._control.alerts.firing()
+        return self._rendered(
+            template, {**context, "firing": firing, "notice": query.get("notice", ""), "query": query}, visitor
+        )
 
     def _events(self) -> Answer:
         page = self._live.page()
@@ -224,6 +228,9 @@ class Monitor:
             case ["dead", seq, "discard"]:
                 await control.discard(whole_number(seq), reason or "discarded by hand")
                 return f"Message {seq} was discarded.", f"{PREFIX}dead"
+            case ["alerts", alert, ("silence" | "tell") as word]:
+                await control.alerts.silence(alert, SILENCE_S if word == "silence" else 0, reason)
+                return f"Alert {alert}: {'silenced' if word == 'silence' else 'told again'}.", f"{PREFIX}alerts"
             case ["causes", cause, "replay"]:
                 return await self._replay_cause(cause), f"{PREFIX}dead"
         return None
@@ -293,7 +300,7 @@ class Monitor:
         return self._rendered("said.html", context, visitor or NOBODY, status)
 
     def _rendered(self, template: str, context: dict[str, Any], visitor: Visitor, status: int = 200) -> Answer:
-        given = {"form": visitor.form, "actor": visitor.actor, "notice": "", **context}
+        given = {"form": visitor.form, "actor": visitor.actor, "notice": "", "firing": (), **context}
         body = self._templates.get_template(template).render(given).encode()
         if not visitor.is_new:
             return Answer(status, body, HTML, HEADERS)

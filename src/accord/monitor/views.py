@@ -48,6 +48,8 @@ class Views:
                 return await self.messages.messages(query)
             case ["messages", seq]:
                 return await self.messages.message(whole_number(seq))
+            case ["alerts"]:
+                return "alerts.html", {"alerts": await self._control.alerts.view()}
             case ["dead"]:
                 return "dead.html", {"causes": await self.messages.causes(), "letters_max": LIST_MAX}
             case ["causes", id_]:
