@@ -118,8 +118,8 @@ class ChannelSpec(msgspec.Struct, frozen=True, kw_only=True):
         "starttls"
     )
     from_: Annotated[str, Meta(description="Of mail: the sender's address.")] = ""
-    user: str = ""
-    password: Secret | None = None
+    user: Annotated[str, Meta(description="Of mail: who signs in at the server. '': nobody does.")] = ""
+    password: Annotated[Secret | None, Meta(description="Of mail: that user's, as ${secret:name}.")] = None
     place: Place = NOWHERE
 
     def __post_init__(self) -> None:
