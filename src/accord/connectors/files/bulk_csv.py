@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _CONTROL = bytes(c for c in range(32) if c not in b"\t\n")
+_SPLITTER = "\x01"  # stands in no line that is split by it
 _SINGLE_BYTE = re.compile(r"utf-8|ascii|latin|iso8859|cp125[0-8]|cp437|cp850|cp852|koi8")
 
 
@@ -32,120 +33,81 @@ class CsvBlocks:
     def __init__(self, reader: CsvReader, file: BinaryIO) -> None:
         self.reader, self.file = reader, file
         self.converter, self.extra = reader.converter, reader.extra
-        fields, self.start = reader.header(file, Mark())
-        self.fields = fields
+        self.fields, self.start = reader.header(file, Mark())
         self.cells = Cells(self.converter)
+        encoding = codecs.lookup(reader.encoding).name
+        self.is_utf8 = encoding in ("utf-8", "ascii")
         self.is_columnar = (
-            bool(fields)
-            and bool(_SINGLE_BYTE.match(codecs.lookup(reader.encoding).name))
+            bool(self.fields)
+            and bool(_SINGLE_BYTE.match(encoding))
             and self.extra.delimiter.isascii()
             and self.extra.quote.isascii()
-            and self.extra.delimiter not in "\r\n\0"
+            and (self.extra.delimiter == "\t" or self.extra.delimiter >= " ")
         )
-        self.is_utf8 = codecs.lookup(reader.encoding).name in ("utf-8", "ascii")
         self.lines = Lines(file)
 
     def read(self, mark: Mark, rows: int) -> Block:
         """Up to ``rows`` lines from ``mark`` on."""
         mark = mark if mark.offset else self.start
         raw, is_end = self.lines.read(mark.offset, rows)
-        if not raw:
-            return self._only_odd([], mark, is_end)
-        if self.is_columnar:
-            table = self._plain_table(raw, mark)
+        text = self._normal(raw, mark) if raw and self.is_columnar else None
+        if text is None:
+            texts = self._texts(raw, mark)
+            return self._careful(raw, texts, None, mark, is_end)
+        if not (self.extra.quote and self.extra.quote.encode() in text) and self._is_even(text):
+            table = self._table(text)
             if table is not None:
                 return self._typed(table, None, [], Mark(mark.offset + len(raw), mark.number + table.height), is_end)
-        return self._careful(raw, mark, is_end)
+        return self._careful(raw, self._split(text), text, mark, is_end)
 
-    def _plain_table(self, raw: bytes, mark: Mark) -> pl.DataFrame | None:
-        """Columns of text when every line is sure and none has quotes; else None."""
+    def _normal(self, raw: bytes, mark: Mark) -> bytes | None:
+        """The lines as UTF-8 with plain ends; None when they hold control characters, no text, or a line that may be too long."""
         if mark.offset == 0:
             raw = raw.removeprefix(codecs.BOM_UTF8)
-        if self.extra.quote and self.extra.quote.encode() in raw:
-            return None
-        if b"\r" in raw:
-            raw = raw.replace(b"\r\n", b"\n")
-        control = _CONTROL.replace(self.extra.delimiter.encode(), b"")
-        if len(raw.translate(None, control)) != len(raw) or b"\n\n" in raw or raw.startswith(b"\n"):
-            return None
         if not self._lines_are_short(raw):
             return None
-        if not self.is_utf8:
-            try:
-                raw = raw.decode(self.reader.encoding).encode()
-            except UnicodeError:
-                return None
-        count = raw.count(b"\n") + (not raw.endswith(b"\n"))
-        if raw.count(self.extra.delimiter.encode()) != count * (len(self.fields) - 1):
+        if b"\r" in raw:
+            raw = raw.replace(b"\r\n", b"\n").removesuffix(b"\r")
+        if len(raw.translate(None, _CONTROL)) != len(raw):
             return None
-        table = self._table(raw)
-        return table if table is not None and table.height == count else None
+        try:
+            text = raw.decode(self.reader.encoding)
+        except UnicodeError:
+            return None
+        return raw if self.is_utf8 else text.encode()
 
     def _lines_are_short(self, raw: bytes) -> bool:
         """Whether no line can reach ``size_max``: every window of half of it has a line end."""
         half = max(1, self.reader.size_max // 2)
         return all(raw.find(b"\n", at, at + half) >= 0 for at in range(0, len(raw) - half, half))
 
-    def _table(self, raw: bytes) -> pl.DataFrame | None:
+    def _is_even(self, text: bytes) -> bool:
+        """Whether lines without quotes can all have the right number of cells; a longer one makes ``_table`` refuse."""
+        if b"\n\n" in text or text.startswith(b"\n") or not text:
+            return False
+        count = text.count(b"\n") + (not text.endswith(b"\n"))
+        return text.count(self.extra.delimiter.encode()) == count * (len(self.fields) - 1)
+
+    def _table(self, text: bytes) -> pl.DataFrame | None:
         """None when a line has more cells than there are columns; what it has less is empty."""
+        return _columns(text, self.extra.delimiter, self.extra.quote or None, len(self.fields))
+
+    def _split(self, text: bytes) -> pl.Series:
         import polars as pl
 
-        if raw.startswith(codecs.BOM_UTF8):  # Polars would take it for the mark at a file's beginning
-            raw = codecs.BOM_UTF8 + raw
-        try:
-            return pl.read_csv(
-                raw,
-                has_header=False,
-                separator=self.extra.delimiter,
-                quote_char=self.extra.quote or None,
-                schema={f"c{at}": pl.String for at in range(len(self.fields))},
-                empty_string_is_null=False,
-            )
-        except pl.exceptions.PolarsError:
-            return None
+        count = text.count(b"\n") + (not text.endswith(b"\n"))
+        lines = _columns(text, _SPLITTER, None, 1)
+        if lines is None or lines.height != count:
+            parts = text.decode().split("\n")
+            return pl.Series(parts[:-1] if text.endswith(b"\n") else parts, dtype=pl.String)
+        return lines.to_series()
 
-    def _careful(self, raw: bytes, mark: Mark, is_end: bool) -> Block:
-        """Line by line: sure ones together, the others by the reader of rows."""
-        lines = raw.split(b"\n")
-        ends = list(itertools.accumulate((len(line) + 1 for line in lines), initial=mark.offset))[1:]
-        if raw.endswith(b"\n"):
-            lines.pop()
-            ends.pop()
-        ends[-1] = mark.offset + len(raw)
-        texts = self._texts(lines, mark)
-        is_sure = self._sure(texts)
-        kept: list[int] = []
-        others: dict[int, tuple[str, int, str]] = {}
-        at = 0
-        while at < len(lines):
-            if is_sure[at]:
-                kept.append(at)
-            elif texts[at] != "":
-                text, offset, reason = next(self.reader.records(self.file, Mark(ends[at - 1] if at else mark.offset)))
-                if text or reason:
-                    others[at] = (text, offset, reason)
-                at = bisect.bisect_left(ends, offset)
-                if at == len(ends):
-                    ends[-1] = max(ends[-1], offset)
-                    is_end = not self.lines.has_more(ends[-1])
-            at += 1
-        order = sorted([*kept, *others])
-        number_of = {line: mark.number + place for place, line in enumerate(order, 1)}
-        odd = [self._row(number_of[line], *others[line]) for line in sorted(others)]
-        after = Mark(ends[-1], mark.number + len(order))
-        if not kept:
-            return self._only_odd(odd, after, is_end)
-        sure = [texts[line] or "" for line in kept]
-        table = self._table("\n".join(sure).encode())
-        if table is None or table.height != len(kept):
-            rows = [self._row(number_of[line], text, 0, "") for line, text in zip(kept, sure, strict=True)]
-            return self._only_odd(sorted(odd + rows, key=lambda row: row.number), after, is_end)
-        return self._typed(table, [number_of[line] for line in kept], odd, after, is_end)
+    def _texts(self, raw: bytes, mark: Mark) -> pl.Series:
+        """Text of each line without its end; null for what is no text or too long."""
+        import polars as pl
 
-    def _texts(self, lines: Sequence[bytes], mark: Mark) -> list[str | None]:
-        """Text of each line without its end; None for what is no text or too long."""
         made: list[str | None] = []
-        for index, line in enumerate(lines):
+        for index, line in enumerate(_lines_of(raw)):
             if index == 0 and mark.offset == 0:
                 line = line.removeprefix(codecs.BOM_UTF8)
             try:
@@ -153,23 +115,80 @@ class CsvBlocks:
                 made.append(None if is_long else line.rstrip(b"\r").decode(self.reader.encoding))
             except UnicodeDecodeError:
                 made.append(None)
-        return made
+        return pl.Series(made, dtype=pl.String)
 
-    def _sure(self, texts: list[str | None]) -> list[bool]:
+    def _careful(self, raw: bytes, lines: pl.Series, text: bytes | None, mark: Mark, is_end: bool) -> Block:
+        """Line by line: sure ones together, the others by the reader of rows. ``text``: the lines as one, if they are."""
+        import polars as pl
+
+        ends = _Ends(raw, mark.offset)
+        is_sure = self._sure(lines)
+        others: dict[int, tuple[str, int, str]] = {}
+        gone: list[int] = []  # lines that belong to the record before them, and empty ones
+        after = mark.offset + len(raw)
+        begins = 0
+        for at in (~is_sure).arg_true():
+            if at < begins:
+                continue
+            begins = at + 1
+            if lines[at] == "":
+                gone.append(at)
+                continue
+            record, offset, reason = next(self.reader.records(self.file, Mark(ends[at - 1] if at else mark.offset)))
+            if record or reason:
+                others[at] = (record, offset, reason)
+            else:
+                gone.append(at)
+            if offset != ends[at]:
+                begins = ends.line_after(offset)
+                gone.extend(range(at + 1, begins))
+                after = max(after, offset)
+        if after != mark.offset + len(raw):
+            is_end = not self.lines.has_more(after)
+        kept = is_sure
+        if gone:
+            kept = is_sure & ~pl.int_range(len(lines), eager=True).is_in(gone)
+        counted = kept if not others else kept | pl.int_range(len(lines), eager=True).is_in(list(others))
+        number_of = counted.cast(pl.Int64).cum_sum() + mark.number
+        odd = [self._row(number_of[line], *other) for line, other in others.items()]
+        end = Mark(after, mark.number + int(counted.sum()))
+        sure = lines.filter(kept)
+        numbers = number_of.filter(kept).alias("numbers")
+        whole = text if text is not None and len(sure) == len(lines) else "\n".join(sure).encode()
+        table = self._table(whole) if whole else None
+        if table is None or table.height != len(sure):
+            odd += [self._row(number, line, 0, "") for number, line in zip(numbers, sure, strict=True)]
+            odd.sort(key=lambda row: row.number)
+            return Block(self.cells.empty(), numbers.clear(), tuple(odd), end, is_end)
+        return self._typed(table, numbers, odd, end, is_end)
+
+    def _sure(self, lines: pl.Series) -> pl.Series:
         import polars as pl
 
         if not self.is_columnar:
-            return [False] * len(texts)
-        column = pl.Series(texts, dtype=pl.String)
-        return (column.str.contains(self._pattern).fill_null(False) & (column != "").fill_null(False)).to_list()
+            return pl.Series([False] * len(lines), dtype=pl.Boolean)
+        if not self.extra.quote:
+            return (lines.str.contains(self._pattern) & (lines != "")).fill_null(False)
+        if lines.null_count():
+            return (lines.str.contains(self._pattern) & (lines != "")).fill_null(False)
+        is_quoted = lines.str.contains(self.extra.quote, literal=True)
+        if len(self.fields) == 1 or not self._are_plain(lines):
+            return lines.str.contains(self._pattern) & (lines != "")
+        is_even = lines.str.count_matches(self.extra.delimiter, literal=True) == len(self.fields) - 1
+        quoted = is_quoted.arg_true()
+        good = lines.gather(quoted).str.contains(self._pattern)
+        bad = quoted.filter(~good)
+        is_sure = is_even | is_quoted
+        return is_sure & ~pl.int_range(len(lines), eager=True).is_in(bad.implode()) if len(bad) else is_sure
+
+    def _are_plain(self, lines: pl.Series) -> bool:
+        return not lines.str.contains(r"[\x00-\x08\x0a-\x1f]").any()
 
     @functools.cached_property
     def _pattern(self) -> str:
         """A whole line of as many cells as there are columns, each quoted from end to end or not at all."""
         delimiter, quote = re.escape(self.extra.delimiter), re.escape(self.extra.quote)
         controls = r"\x00-\x08\x0a-\x1f"
-        if self.extra.delimiter < " " and self.extra.delimiter != "\t":
-            return "[^\x00-\U0010ffff]"  # a control character as delimiter: rows read it
         cell = f"[^{delimiter}{quote}{controls}]*"
         if quote:
             cell = f"(?:{cell}|{quote}(?:[^{quote}{controls}]|{quote}{quote})*{quote})"
@@ -180,29 +199,67 @@ class CsvBlocks:
         return OddRow(number, row.record, row.reason)
 
     def _typed(
-        self, table: pl.DataFrame, numbers: list[int] | None, odd: list[OddRow], after: Mark, is_end: bool
+        self, table: pl.DataFrame, numbers: pl.Series | None, odd: list[OddRow], after: Mark, is_end: bool
     ) -> Block:
         import polars as pl
 
         columns = {field: f"c{at}" for at, field in enumerate(self.fields) if field}
         frame, misfits = self.cells.frame({field: table[name] for field, name in columns.items()}, table.height)
-        first = after.number - table.height + 1
-        places = (
-            pl.Series("numbers", numbers, dtype=pl.Int64)
-            if numbers is not None
-            else pl.int_range(first, after.number + 1, dtype=pl.Int64, eager=True).alias("numbers")
-        )
+        if numbers is None:
+            first = after.number - table.height + 1
+            numbers = pl.int_range(first, after.number + 1, dtype=pl.Int64, eager=True).alias("numbers")
         if misfits is None:
-            return Block(frame, places, tuple(odd), after, is_end)
-        wrong = misfits.arg_true().to_list()
-        texts = table[wrong]
+            return Block(frame, numbers, tuple(odd), after, is_end)
+        texts = table.filter(misfits).select(columns.values())
         names = list(columns)
-        for place, values in zip(wrong, texts.select(columns.values()).rows(), strict=True):
-            odd.append(OddRow(places[place], self.converter.of_texts(names, list(values))))
+        for number, values in zip(numbers.filter(misfits), texts.rows(), strict=True):
+            odd.append(OddRow(number, self.converter.of_texts(names, list(values))))
         odd.sort(key=lambda row: row.number)
-        return Block(frame.filter(~misfits), places.filter(~misfits), tuple(odd), after, is_end)
+        return Block(frame.filter(~misfits), numbers.filter(~misfits), tuple(odd), after, is_end)
 
-    def _only_odd(self, odd: list[OddRow], after: Mark, is_end: bool) -> Block:
-        import polars as pl
 
-        return Block(self.cells.empty(), pl.Series("numbers", [], dtype=pl.Int64), tuple(odd), after, is_end)
+class _Ends:
+    """The byte after each line of a block, counted when first asked for."""
+
+    def __init__(self, raw: bytes, offset: int) -> None:
+        self._raw, self._offset = raw, offset
+
+    @functools.cached_property
+    def _all(self) -> Sequence[int]:
+        lines = _lines_of(self._raw)
+        ends = list(itertools.accumulate(map(len, lines), lambda at, size: at + size + 1, initial=self._offset))[1:]
+        ends[-1] = self._offset + len(self._raw)
+        return ends
+
+    def __getitem__(self, line: int) -> int:
+        return self._all[line]
+
+    def line_after(self, offset: int) -> int:
+        """The line that begins at ``offset``."""
+        return min(bisect.bisect_left(self._all, offset) + 1, len(self._all))
+
+
+def _lines_of(raw: bytes) -> list[bytes]:
+    lines = raw.split(b"\n")
+    if raw.endswith(b"\n") or not raw:
+        lines.pop()
+    return lines
+
+
+def _columns(text: bytes, delimiter: str, quote: str | None, count: int) -> pl.DataFrame | None:
+    """Columns c0, c1, … of text; None when a line has more cells."""
+    import polars as pl
+
+    if text.startswith(codecs.BOM_UTF8):  # Polars would take it for the mark at a file's beginning
+        text = codecs.BOM_UTF8 + text
+    try:
+        return pl.read_csv(
+            text,
+            has_header=False,
+            separator=delimiter,
+            quote_char=quote,
+            schema={f"c{at}": pl.String for at in range(count)},
+            empty_string_is_null=False,
+        )
+    except pl.exceptions.PolarsError:
+        return None
