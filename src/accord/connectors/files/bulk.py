@@ -84,7 +84,7 @@ def batches(
                 done=dict(done),
             )
             yield Batch(
-                frame=block.frame.select(fields) if len(fields) < block.frame.width else block.frame,
+                frame=block.frame.select(list(fields)) if len(fields) < block.frame.width else block.frame,
                 position=msgspec.to_builtins(at),
                 numbers=block.numbers,
                 odd=block.odd,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from accord.connectors.files.target import Unwritable, content, file_name, first
 from accord.connectors.files.values import Converter
 from accord.record import Done, Entity, Outcome, Partial, Reconnect, Reject, Retry
 from accord.record.batch import Batch
+from accord.sdk.ahead import read_ahead
 from accord.sdk.bulk import BulkRead
 from accord.sdk.connector import Connection, Context, Page, ReadFailed, WriteItem, WriteMode
 
@@ -55,20 +57,12 @@ class FilesConnection(Connection):
         files = await self._arrived(entity)
         start = read_position(request.position)
         found = batches(entity, self._settings, files, start, request, self._broken)
-        ahead = asyncio.ensure_future(asyncio.to_thread(next, found, None))
         try:
-            while True:
-                try:
-                    batch = await ahead
-                except OSError as error:
-                    raise ReadFailed(_outcome_of(error)) from None
-                if batch is None:
-                    return
-                ahead = asyncio.ensure_future(asyncio.to_thread(next, found, None))
-                yield batch
-        finally:
-            await asyncio.wait([ahead])
-            found.close()
+            async with contextlib.aclosing(read_ahead(found)) as ahead:
+                async for batch in ahead:
+                    yield batch
+        except OSError as error:
+            raise ReadFailed(_outcome_of(error)) from None
 
     async def _arrived(self, entity: Entity) -> list[Arrived]:
         pattern = extra_of(entity).pattern or f"{entity.short_name}.*"

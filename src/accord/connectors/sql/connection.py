@@ -27,7 +27,8 @@ from accord.connectors.sql.tables import Misfit, Plan, plan_of
 from accord.connectors.sql.target import write
 from accord.errors import ConnectorError
 from accord.record import Done, Entity, Outcome, Partial, Reject
-from accord.sdk.bulk import LoadSpec
+from accord.record.batch import Batch
+from accord.sdk.bulk import BulkRead, LoadSpec
 from accord.sdk.connector import CallItem, Connection, Context, Operation, Page, ReadFailed, WriteItem, WriteMode
 
 _Pending = tuple[Sequence[WriteItem], "asyncio.Future[Outcome]"]
@@ -153,6 +154,12 @@ class SqlConnection(Connection):
             raise ReadFailed(outcome_of(error)) from None
         finally:
             await self.database.run(connection.close)
+
+    def read_bulk(self, entity: Entity, request: BulkRead) -> AsyncIterator[Batch]:
+        """As ``accord.sdk.bulk``, in one read-only transaction."""
+        from accord.connectors.sql.bulk_connection import read_bulk
+
+        return read_bulk(self.database, lambda c: self._plan(c, entity), request, self._settings)
 
     async def get(self, entity: Entity, key: str) -> Outcome:
         def look() -> Outcome:

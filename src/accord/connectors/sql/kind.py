@@ -46,6 +46,7 @@ class SqlKind(KindBase):
             read=True,
             read_changes=bool(extra.cursor),
             get=bool(entity.key),
+            bulk_read=True,
             write=writes,
             idempotency=dict.fromkeys(writes, Idempotency.TRANSACTION),
             write_items_max=settings.write_items_max,

@@ -34,14 +34,14 @@ def page_after(connection: sa.Connection, plan: Plan, position: Any, is_first: b
     if plan.extra.cursor:
         statement = statement.where(plan.columns.column(plan.extra.cursor).is_not(None))
     if after is not None:
-        statement = statement.where(_is_after(plan, order[: len(after)], after, or_equal=len(after) < len(order)))
+        statement = statement.where(is_after(plan, order[: len(after)], after, or_equal=len(after) < len(order)))
     statement = statement.order_by(*(plan.columns.column(name) for name in order)).limit(plan.extra.page_rows)
     rows = connection.execute(statement).all()
     has_more = len(rows) == plan.extra.page_rows
     records = records_of(connection, plan, rows)
     if rows:
         names = list(plan.columns.fields)
-        position = {"after": [_jsonable(rows[-1][names.index(name)]) for name in order]}
+        position = {"after": [jsonable(rows[-1][names.index(name)]) for name in order]}
     if not has_more and not plan.extra.cursor:
         position = None  # a whole read starts again from the beginning
     return Page(records, position, event_ids(plan, records)), has_more
@@ -52,7 +52,7 @@ def order_fields(plan: Plan) -> list[str]:
     return [plan.extra.cursor, *keys] if plan.extra.cursor else keys
 
 
-def _is_after(plan: Plan, fields: Sequence[str], after: Sequence[Any], *, or_equal: bool) -> sa.ColumnElement[bool]:
+def is_after(plan: Plan, fields: Sequence[str], after: Sequence[Any], *, or_equal: bool) -> sa.ColumnElement[bool]:
     """(a, b) > (x, y) written out: not every database compares rows."""
     values = [_bindable(plan, field, value) for field, value in zip(fields, after, strict=True)]
     columns = [plan.columns.column(field) for field in fields]
@@ -62,7 +62,7 @@ def _is_after(plan: Plan, fields: Sequence[str], after: Sequence[Any], *, or_equ
     return whole
 
 
-def _jsonable(raw: Any) -> Any:
+def jsonable(raw: Any) -> Any:
     """A driver's value as JSON that ``_bindable`` gives back exactly."""
     match raw:
         case dt.datetime():
