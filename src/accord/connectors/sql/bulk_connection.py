@@ -12,8 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from accord.connectors.sql.bulk import batches, read_position
 from accord.connectors.sql.bulk_postgresql import Block, Copy
+from accord.connectors.sql.bulk_rows import batches, read_position
 from accord.connectors.sql.database import Database
 from accord.connectors.sql.errors import outcome_of
 from accord.connectors.sql.spec import SqlSettings

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from accord.connectors.sql.bulk import bounds, order_of, origin_of, read_position, wanted_fields
+from accord.connectors.sql.bulk_rows import bounds, order_of, origin_of, read_position, wanted_fields
 from accord.connectors.sql.tables import Plan
 from accord.record import types as t
 from accord.record.batch import Batch, OddRow
