@@ -18,19 +18,22 @@ from accord.engine.bulk.reading import Read
 from accord.engine.bulk.state import ROW_HEADER, RUN_HEADER
 from accord.engine.malformed import MALFORMED_HEADER, malformed_mark
 from accord.errors import Problem
+from accord.flow.bulk.columns import Sure
 from accord.flow.bulk.compile import BulkFlow
-from accord.flow.bulk.rows import RowOutcome, run_rows
-from accord.flow.bulk.write import LOAD_HEADER
+from accord.flow.bulk.rows import RowOutcome, RowWrite, run_rows
+from accord.flow.bulk.write import LOAD_HEADER, BulkWrite
 from accord.journal.group import Journal
 from accord.mapping.columns.dtypes import frame_of, records_of
-from accord.mapping.environment import Query
+from accord.mapping.environment import Environment, Query
 from accord.record import Message
+from accord.record.batch import OddRow
 from accord.sdk.http import encode_json
 
 if TYPE_CHECKING:
     import polars
 
 ROWS_AT_ONCE = 5_000  # rows of Python objects in memory at once
+TOO_WIDE = Problem("flow.bulk-value", "", "a number or time is too large or too fine for a column")
 
 
 class Portion(msgspec.Struct, frozen=True):
@@ -70,31 +73,60 @@ class Mapper:
         self._journal = journal
         self._run_id = run_id
         self._time = time
+        self._columns = flow.columns()
+        self._environment = Environment(time, {}, {})
+        self._loop = asyncio.get_running_loop()
 
     async def map(self, read: Read, known: frozenset[int] = frozenset()) -> Mapped:
         """``known``: numbers of rows that are left out, since an earlier run has loaded them."""
-        numbers, records = await asyncio.to_thread(_rows_of, read, self._flow)
-        refused: list[Refused] = []
+        sure, numbers, rest = await asyncio.to_thread(self._in_columns, read, known)
         outcomes: list[tuple[int, RowOutcome]] = []
-        reasons = {odd.number: odd.reason for odd in read.batch.odd if odd.reason}
-        for start in range(0, len(records), ROWS_AT_ONCE):
-            part = [
-                (number, record)
-                for number, record in zip(
-                    numbers[start : start + ROWS_AT_ONCE], records[start : start + ROWS_AT_ONCE], strict=True
-                )
-                if number not in known
-            ]
-            good = [(number, record) for number, record in part if number not in reasons]
+        refused: list[Refused] = []
+        for start in range(0, len(rest), ROWS_AT_ONCE):
+            part = await asyncio.to_thread(self._rows_of, read, numbers, rest[start : start + ROWS_AT_ONCE])
+            good = [(number, record) for number, record, reason in part if not reason]
             found = await self._run(good)
             outcomes += [(number, outcome) for (number, _), outcome in zip(good, found, strict=True)]
-        refused += [
-            Refused(number, "start", (Problem("connector.malformed", "", reason),))
-            for number, reason in reasons.items()
-            if number not in known
-        ]
+            refused += [
+                Refused(number, "start", (Problem("connector.malformed", "", reason),))
+                for number, _, reason in part
+                if reason
+            ]
         refused += [Refused(number, one.step, one.problems) for number, one in outcomes if one.is_rejected]
-        return await asyncio.to_thread(self._mapped, read, outcomes, refused, len(records), len(known))
+        return await asyncio.to_thread(self._mapped, read, sure, numbers, outcomes, refused, len(known))
+
+    def _in_columns(self, read: Read, known: frozenset[int]) -> tuple[Sure, polars.Series, list[int | OddRow]]:
+        """What columns are sure of, the numbers of the frame's rows that were given to them, and the other rows."""
+        import polars as pl
+
+        frame, numbers = read.batch.frame, numbers_of(read)
+        if known:
+            wanted = ~numbers.is_in(pl.Series(list(known), dtype=numbers.dtype).implode())
+            frame, numbers = frame.filter(wanted), numbers.filter(wanted)
+        sure = self._columns.run(frame, self._environment, self._resolve)
+        rest: list[int | OddRow] = list(numbers.gather(sure.others)) if sure.others else []
+        rest += [odd for odd in read.batch.odd if odd.number not in known]
+        return sure, numbers, rest
+
+    def _resolve(self, entity: str, to: str, keys: Sequence[str]) -> dict[str, str | None]:
+        """Cross-references, asked by a thread that maps."""
+        ask = self._journal.reads.references([(entity, key, to) for key in keys])
+        found = asyncio.run_coroutine_threadsafe(ask, self._loop).result()
+        return dict(zip(keys, found, strict=True))
+
+    def _rows_of(
+        self, read: Read, numbers: polars.Series, rest: Sequence[int | OddRow]
+    ) -> list[tuple[int, dict[str, Any], str]]:
+        """Each as a reader of rows would have given it, and why it could not be read."""
+        import polars as pl
+
+        asked = [one for one in rest if isinstance(one, int)]
+        found = [(one.number, one.record, one.reason) for one in rest if isinstance(one, OddRow)]
+        if asked:
+            rows = numbers_of(read).is_in(pl.Series(asked, dtype=numbers.dtype).implode())
+            records = records_of(read.batch.frame.filter(rows), self._flow.source.fields)
+            found += [(number, record, "") for number, record in zip(asked, records, strict=True)]
+        return found
 
     async def _run(self, rows: Sequence[tuple[int, dict[str, Any]]]) -> list[RowOutcome]:
         """The rows' outcomes; what they ask of the journal is asked between."""
@@ -133,36 +165,36 @@ class Mapper:
     def _mapped(
         self,
         read: Read,
+        sure: Sure,
+        numbers: polars.Series,
         outcomes: list[tuple[int, RowOutcome]],
         refused: list[Refused],
-        rows: int,
         known: int,
     ) -> Mapped:
-        portions = []
-        unfit: dict[int, Refused] = {}
-        by_target: dict[str, list[tuple[int, str, dict[str, Any]]]] = {}
+        found: dict[str, list[tuple[int, RowWrite]]] = {write.path: [] for write in self._flow.writes}
         for number, outcome in outcomes:
             for write in outcome.writes:
-                by_target.setdefault(write.target, []).append((number, write.path, write.record))
+                found[write.target].append((number, write))
+        unfit: dict[int, Refused] = {}
         for target in self._flow.writes:
-            found = by_target.get(target.path, [])
-            _, wide = frame_of([record for _, _, record in found], target.entity.fields)
-            for index in wide:
-                problem = Problem("flow.bulk-value", "", "a number or time is too large or too fine for a column")
-                unfit[found[index][0]] = Refused(found[index][0], found[index][1], (problem,))
+            _, wide = frame_of([write.record for _, write in found[target.path]], target.entity.fields)
+            for number, write in (found[target.path][index] for index in wide):
+                unfit[number] = Refused(number, write.path, (TOO_WIDE,))
+        portions = []
         for target in self._flow.writes:
-            found = [one for one in by_target.get(target.path, []) if one[0] not in unfit]
-            frame, _ = frame_of([record for _, _, record in found], target.entity.fields)
-            portions.append(Portion(frame, [number for number, _, _ in found], [path for _, path, _ in found]))
+            rows = [(number, write) for number, write in found[target.path] if number not in unfit]
+            portions.append(_portion(target, sure.portions.get(target.path), numbers, rows))
         filtered = sum(outcome.is_filtered for _, outcome in outcomes)
+        in_columns = len(numbers) - len(sure.others) - sure.filtered
         refused = sorted([*refused, *unfit.values()], key=lambda one: one.number)
+        by_rows = len(outcomes) - filtered - sum(one.is_rejected for _, one in outcomes) - len(unfit)
         return Mapped(
             read=read,
             portions=tuple(portions),
             refused=tuple(refused),
-            rows=rows,
-            passed=len(outcomes) - filtered - sum(one.is_rejected for _, one in outcomes) - len(unfit),
-            filtered=filtered,
+            rows=read.rows,
+            passed=in_columns + by_rows,
+            filtered=filtered + sure.filtered,
             known=known,
         )
 
@@ -195,28 +227,45 @@ def identity(record: dict[str, Any], body: bytes, key: Sequence[str], place: str
     return hashlib.blake2b(body if is_keyed else place.encode() + b"\n" + body, digest_size=16).hexdigest()
 
 
-def numbers_of(read: Read) -> list[int]:
+def _portion(
+    target: BulkWrite,
+    sure: tuple[polars.DataFrame, polars.Series] | None,
+    numbers: polars.Series,
+    rows: list[tuple[int, RowWrite]],
+) -> Portion:
+    """What columns and rows made, in the order of the source: of two records with one key the later one counts."""
+    import polars as pl
+
+    if sure is not None and not rows:
+        return Portion(sure[0], numbers.gather(sure[1]).to_list())
+    frame, _ = frame_of([write.record for _, write in rows], target.entity.fields)
+    of_rows, paths = [number for number, _ in rows], [write.path for _, write in rows]
+    if sure is None or not sure[0].height:
+        order = sorted(range(len(of_rows)), key=of_rows.__getitem__)
+        return Portion(frame[order] if order else frame, [of_rows[i] for i in order], [paths[i] for i in order])
+    joined = pl.concat([sure[0], frame])
+    both = pl.concat([numbers.gather(sure[1]), pl.Series(of_rows, dtype=numbers.dtype)])
+    every = [target.path] * sure[0].height + paths
+    place = both.arg_sort()
+    return Portion(joined[place], both.gather(place).to_list(), [every[i] for i in place])
+
+
+def numbers_of(read: Read) -> polars.Series:
     """Of the frame's rows."""
+    import polars as pl
+
     batch = read.batch
     if batch.numbers is not None:
-        return list(batch.numbers)
-    return list(range(batch.first_number, batch.first_number + batch.frame.height))
-
-
-def _rows_of(read: Read, flow: BulkFlow) -> tuple[list[int], list[dict[str, Any]]]:
-    """Every row of the chunk by its number, as a reader of rows would have given it."""
-    pairs = [(odd.number, odd.record) for odd in read.batch.odd]
-    if read.batch.frame.height:
-        pairs += zip(numbers_of(read), records_of(read.batch.frame, flow.source.fields), strict=True)
-        pairs.sort(key=lambda pair: pair[0])
-    return [number for number, _ in pairs], [record for _, record in pairs]
+        return batch.numbers
+    return pl.int_range(batch.first_number, batch.first_number + batch.frame.height, eager=True, dtype=pl.Int64)
 
 
 def source_record(read: Read, number: int, flow: BulkFlow) -> tuple[dict[str, Any], str]:
     """A row as it was read, and why it could not be ('' when it could)."""
+    import polars as pl
+
     for odd in read.batch.odd:
         if odd.number == number:
             return odd.record, odd.reason
-    index = numbers_of(read).index(number)
-    (record,) = records_of(read.batch.frame[index : index + 1], flow.source.fields)
+    (record,) = records_of(read.batch.frame.filter(numbers_of(read) == pl.lit(number)), flow.source.fields)
     return record, ""

@@ -7,6 +7,7 @@ import datetime as dt
 import msgspec
 
 from accord.errors import Faults, did_you_mean
+from accord.flow.bulk.columns import ColumnPlan, Draft, Drafts
 from accord.flow.bulk.read import BulkSpec
 from accord.flow.bulk.write import BulkWrite, write_kind
 from accord.flow.compile import compile_flow
@@ -32,11 +33,16 @@ class BulkFlow(msgspec.Struct, frozen=True, kw_only=True):
     spec: BulkSpec
     source: Entity
     writes: tuple[BulkWrite, ...]
+    drafts: tuple[Draft, ...] = ()
     overlap: dt.timedelta | int = 0
 
     @property
     def name(self) -> str:
         return self.spec.name
+
+    def columns(self) -> ColumnPlan:
+        """Raises AccordError ``mapping.no-columns`` when Polars is not installed."""
+        return ColumnPlan(self.flow.contract, self.drafts)
 
 
 def compile_bulk(spec: BulkSpec, parts: Parts, faults: Faults) -> BulkFlow | None:
@@ -44,7 +50,8 @@ def compile_bulk(spec: BulkSpec, parts: Parts, faults: Faults) -> BulkFlow | Non
     before = len(faults.errors)
     writes: list[BulkWrite] = []
     steps = _checked_steps(spec.row.steps, parts, faults)
-    kinds = _kinds(spec, writes, faults)
+    drafts = Drafts()
+    kinds = drafts.noting(_kinds(spec, writes, faults))
     flow = compile_flow(msgspec.structs.replace(spec.row, steps=steps), parts, faults, kinds)
     entity = parts.entities.get(spec.read.entity)
     if entity is not None and entity.system in parts.systems:
@@ -56,7 +63,14 @@ def compile_bulk(spec: BulkSpec, parts: Parts, faults: Faults) -> BulkFlow | Non
         faults.add("flow.bulk-no-write", spec.row.steps.place, "A bulk flow writes nowhere.", "Add a 'write' step.")
     if flow is None or entity is None or len(faults.errors) > before:
         return None
-    return BulkFlow(flow=flow, spec=spec, source=entity, writes=tuple(writes), overlap=_overlap(spec, entity))
+    return BulkFlow(
+        flow=flow,
+        spec=spec,
+        source=entity,
+        writes=tuple(writes),
+        drafts=tuple(drafts.found),
+        overlap=_overlap(spec, entity),
+    )
 
 
 def _kinds(spec: BulkSpec, writes: list[BulkWrite], faults: Faults) -> dict[str, StepKind]:

@@ -1,0 +1,85 @@
+"""Columns and rows are one meaning: what columns are sure of is what the rows give, and the rest is left to them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from tests.unit.flow.bulk.test_compile import good, run
+
+from accord.flow.bulk.compile import BulkFlow
+from accord.mapping.columns.dtypes import frame_of, records_of
+from accord.mapping.environment import Environment
+from accord.sdk.http import encode_json
+
+HEAD = "flow: f\non: manual\nread: shop.orders\nsteps:\n"
+WRITE = "  - {write: books.invoices, mapping: order-to-invoice}\n"
+FLOWS = {
+    "write": HEAD + WRITE,
+    "validated": HEAD + "  - validate: shop.orders\n" + WRITE,
+    "filtered": HEAD + "  - filter: total > 3\n" + WRITE,
+    "set": HEAD
+    + "  - set: {total: total * 2 + decimal(id), note: email}\n  - validate: shop.orders\n  - filter: note != null\n"
+    + WRITE,
+    "mapped": HEAD + "  - map: order-to-client\n  - write: crm.clients\n" + "  - filter: name != null\n",
+    "two": HEAD + WRITE + "  - filter: note != null\n  - {write: crm.clients, mapping: order-to-client}\n",
+}
+NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+KEYS = {("shop.customers", "1", "crm.clients"): "C-1"}
+
+
+def orders() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": number,
+            "email": None if number % 3 == 0 else f"ä{number}@example.com",
+            "total": None if number == 7 else Decimal(number - 4) / 4,
+            "note": None if number % 4 else "n",
+            "customer": None if number == 9 else {"id": number % 3},
+            "lines": [{"sku": "A", "quantity": 1}] * (number % 3),
+            "tags": None,
+        }
+        for number in range(20)
+    ]
+
+
+def in_columns(flow: BulkFlow) -> tuple[dict[str, dict[int, dict[str, Any]]], int, list[int]]:
+    frame, unfit = frame_of(orders(), flow.source.fields)
+    assert unfit == []
+    ask = lambda entity, to, keys: {key: KEYS.get((entity, key, to)) for key in keys}  # noqa: E731
+    sure = flow.columns().run(frame, Environment(NOW, {}, {}), ask)
+    targets = {write.path: write.entity.fields for write in flow.writes}
+    made = {
+        path: dict(zip(index.to_list(), records_of(made, targets[path]), strict=True))
+        for path, (made, index) in sure.portions.items()
+    }
+    return made, sure.filtered, sure.others
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_what_columns_are_sure_of_is_what_rows_give(name, message):
+    flow = good(FLOWS[name])
+    made, filtered, others = in_columns(flow)
+    outcomes = run(flow, [message(encode_json(order)) for order in orders()], KEYS)
+    sure = [index for index in range(20) if index not in others]
+    assert filtered == sum(outcomes[index].is_filtered for index in sure)
+    assert not any(outcomes[index].is_rejected for index in sure)
+    for write in flow.writes:
+        by_rows = {
+            index: {name: one.record.get(name) for name in write.entity.fields}
+            for index in sure
+            for one in outcomes[index].writes
+            if one.target == write.path
+        }
+        assert made.get(write.path, {}) == by_rows
+    assert {7, 9} <= set(others)
+    assert len(sure) > 10
+
+
+def test_what_has_no_column_form_goes_row_by_row_and_is_told():
+    plan = good(HEAD + "  - split: lines\n    steps: [{write: books.lines, with: {sku: sku}}]\n").columns()
+    assert plan.is_row_only
+    assert plan.row_only == {"0.split": "'split': the whole flow goes row by row"}
+    assert good(FLOWS["two"]).columns().row_only == {}
