@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -165,3 +167,19 @@ def test_beyond_loopback_the_token_is_asked_for(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert project.token not in (tmp_path / "accord.log").read_text()
+
+
+def test_a_system_is_tested_from_its_page_and_by_command(tmp_path: Path) -> None:
+    with HooksProject(tmp_path) as project, requests.Session() as browser:
+        page = f"{project.address}/monitor/systems/books"
+        form = form_of(browser.get(page, timeout=20).text)
+        assert "Connection test of books: is well" in browser.post(page + "/test", {"form": form}, timeout=20).text
+        assert project.api("systems/books/test", "POST")["ok"] is True
+        assert project.api("systems/books/troubles") == []
+        command = [sys.executable, "-m", "accord.cli.main", "systems", "test"]
+        options = {"cwd": tmp_path, "env": project.environment, "capture_output": True, "text": True, "timeout": 60}
+        assert subprocess.run([*command, "books"], **options).stdout.startswith("books: is well")
+    assert subprocess.run([*command, "books"], **options).stdout.startswith("books: is well"), "without an engine"
+    sick = subprocess.run([*command, "shop"], **options)
+    assert sick.returncode == 1
+    assert sick.stdout.startswith("shop: ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,23 +36,16 @@ def command(folder: Path, environment: str, system: str) -> None:
 
 
 async def _discover(system: DeclaredSystem, folder: Path) -> list[Entity]:
-    from accord.engine.http import PooledHttpClient
-    from accord.sdk.connector import Connection, Context
+    from accord.engine.scratch import scratch_connection
+    from accord.sdk.connector import Connection
 
-    client = PooledHttpClient()
-    with tempfile.TemporaryDirectory() as state:  # the state of a running engine is its own
-        context = Context(system=system.name, http=client, folder=folder, state_folder=Path(state))
-        connection = system.kind.connect(system.settings, system.entities, context)
-        try:
-            if type(connection).discover is Connection.discover:
-                what = f"The connector '{system.connector}' cannot tell what a system holds."
-                mend = "Write the entities from the system's documentation."
-                raise AccordError(what, mend=mend, code="cli.cannot-discover")
-            await connection.open()
-            return list(await connection.discover())
-        finally:
-            await connection.close()
-            await client.close()
+    async with scratch_connection(system, folder) as connection:
+        if type(connection).discover is Connection.discover:
+            what = f"The connector '{system.connector}' cannot tell what a system holds."
+            mend = "Write the entities from the system's documentation."
+            raise AccordError(what, mend=mend, code="cli.cannot-discover")
+        await connection.open()
+        return list(await connection.discover())
 
 
 def _entity(entity: Entity) -> dict[str, Any]:

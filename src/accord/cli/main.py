@@ -29,6 +29,7 @@ COMMANDS = {
     "migrate": "let messages of an earlier version finish on today's",
     "map": "try a mapping on a file",
     "discover": "what a system holds, as entities to copy",
+    "systems": "test a system's connection, see its last errors",
     "history": "what a flow or a system did lately, as figures",
     "audit": "who did what on this Accord",
     "monitor": "who may look: password hashes for users of the monitor",

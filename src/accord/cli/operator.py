@@ -173,6 +173,17 @@ class Operator:
         path = f"channels/{urllib.parse.quote(channel, safe='')}/test"
         self._do("POST", path, {}, lambda control: control.alerts.test(channel))
 
+    def check_system(self, name: str) -> dict[str, Any]:
+        """By the engine that runs."""
+        path = f"systems/{urllib.parse.quote(name, safe='')}/test"
+        found: dict[str, Any] = self._do("POST", path, {}, lambda control: control.check_system(name))
+        return found
+
+    def troubles(self, name: str) -> list[dict[str, Any]]:
+        path = f"systems/{urllib.parse.quote(name, safe='')}/troubles"
+        found: list[dict[str, Any]] = self._do("GET", path, {}, lambda control: control.troubles(name))
+        return found
+
     def versions(self, today: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
         """Versions of flows that open messages have begun with, other than those of ``today``, or than the engine's own."""
         shown = ",".join(f"{name}:{version}" for name, version in (today or {}).items())

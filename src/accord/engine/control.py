@@ -17,6 +17,7 @@ from accord.engine.answer import Answer, problem
 from accord.engine.bulk.desk import BulkAskFault, BulkDesk
 from accord.engine.bulk.state import RUN_HEADER
 from accord.engine.clock import Clock
+from accord.engine.delivery import Port
 from accord.engine.dispatch import FlowQueue
 from accord.engine.ends import HELD_BY_OPERATOR, REASON_LENGTH_MAX, VERSION_PATH, Stamp, Stop
 from accord.engine.gate import Gate
@@ -26,6 +27,7 @@ from accord.engine.mending import LetterDifference, Mending, Preview
 from accord.engine.oldest import Oldest
 from accord.engine.operators.audit import Audit, AuditEntry, newest_first
 from accord.engine.pauses import Pause, Pauses
+from accord.engine.probe import SystemCheck, Trouble, probe
 from accord.engine.steering import Steered, Steering, SteeringError, check_done
 from accord.engine.telling import MessageTrace, Telling
 from accord.engine.versions import InFlight, Versions
@@ -126,7 +128,12 @@ class Control:
         stops: dict[int, Stop],
         audit: Audit,
         history: History,
+        ports: Mapping[str, Port],
+        settings: Mapping[str, Any],
     ) -> None:
+        """``ports``: open connections, by system; empty while the engine does not run. ``settings``: of each system."""
+        self._ports = ports
+        self._settings = settings
         self.audit = audit
         self._history = history
         self.versions = versions
@@ -219,6 +226,19 @@ class Control:
     async def history_by_store(self, kind: Kind, name: str, since_s: int) -> dict[str, list[Span]]:
         """By the file that keeps it: one for each machine."""
         return await self._history.read(kind, name, since_s)
+
+    async def check_system(self, name: str) -> SystemCheck:
+        """Whether a system's address and credentials work. Raises ControlError for an unknown name, or when the engine does not run."""
+        self._check_name("system", name)
+        port = self._ports.get(name)
+        if port is None:
+            raise ControlError(f"System '{name}' is not connected.", mend="The engine is starting or stopping.")
+        return await probe(name, port.connection, self._settings[name])
+
+    async def troubles(self, name: str) -> list[Trouble]:
+        """The last requests to a system that failed, newest first. Raises ControlError for an unknown name."""
+        self._check_name("system", name)
+        return self._gates[name].troubles.told(self._settings[name])
 
     async def settled(self) -> dict[str, int]:
         """Flow → messages done and dead so far, of the whole journal; asks no other engine."""
@@ -534,6 +554,10 @@ class ControlApi:
                 return await control.pause(kind[:-1], urllib.parse.unquote(name), _reason(query))
             case "POST", ["flows" | "systems" as kind, name, "resume"]:
                 return await control.resume(kind[:-1], urllib.parse.unquote(name))
+            case "POST", ["systems", name, "test"]:
+                return await control.check_system(urllib.parse.unquote(name))
+            case "GET", ["systems", name, "troubles"]:
+                return await control.troubles(urllib.parse.unquote(name))
             case "POST", ["messages", ("pause" | "resume" | "cancel" | "migrate") as word]:
                 return await control.steer_many(
                     word,

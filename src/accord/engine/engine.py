@@ -243,6 +243,8 @@ class Engine:
             stops=self._stops,
             audit=self.audit,
             history=self.history,
+            ports=self._ports,
+            settings={name: system.settings for name, system in self.project.systems.items()},
         )
         self.alerts = self.control.alerts = Alerts(
             self.project.alerts,

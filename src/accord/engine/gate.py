@@ -18,6 +18,7 @@ from accord.engine.clock import Clock
 from accord.engine.fair import FairQueue, Lane
 from accord.engine.ledger import BudgetView, Ledger
 from accord.engine.limiter import FixedLimit, GradientLimit, Limiter
+from accord.engine.probe import Troubles
 from accord.observe import Observer
 from accord.observe.events import SystemBudgetUsedUp, SystemConcurrency, SystemSick, SystemThrottled, SystemWell
 from accord.record import Done, End, Outcome, Partial, Reconnect, Reject, Retry
@@ -87,6 +88,7 @@ class Gate:
         self._filled_at = clock.monotonic()
         self._told_limit = limit.concurrent
         self.metrics = observer.metrics.system(system)
+        self.troubles = Troubles()
 
     def set_share(self, fraction: float) -> None:
         """This engine may use so much (0 to 1) of the declared rate and concurrency, the others the rest; one request at least."""
@@ -197,6 +199,8 @@ class Gate:
     def _learn(self, outcome: Outcome | None, began_s: float | None) -> None:
         if isinstance(outcome, Partial):
             outcome = worst(outcome)
+        if isinstance(outcome, Retry | Reconnect | Reject):
+            self.troubles.add(outcome)
         if outcome is None:
             self.breaker.unknown()
         elif isinstance(outcome, Reconnect | Retry):

@@ -218,6 +218,12 @@ class Monitor:
                 else:
                     await control.resume(kind[:-1], name)
                 return f"{kind[:-1].capitalize()} {name} {word}d.", f"{PREFIX}{kind}/{quote(name)}"
+            case ["systems", name, "test"]:
+                check = await control.check_system(name)
+                words = (
+                    "is well" if check.ok else f"was not tested: {check.reason}" if check.ok is None else check.reason
+                )
+                return f"Connection test of {name}: {words} ({check.took_s:g} s).", f"{PREFIX}systems/{quote(name)}"
             case ["messages", seq, ("pause" | "resume" | "cancel") as word]:
                 steered = await control.steer(word, whole_number(seq), reason=reason, undo=form.get("undo") == "1")
                 return f"Message {seq}: {steered.state}.", f"{PREFIX}messages/{whole_number(seq)}"

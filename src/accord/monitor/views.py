@@ -18,7 +18,7 @@ from accord.monitor.live import shown_figures
 from accord.monitor.message_views import MessageViews
 from accord.monitor.rates import Rates
 from accord.project import Project
-from accord.record.types import name_of
+from accord.record.types import Field, name_of
 
 PAGE_SIZE = 50
 SINCE_S = {"1h": 3_600, "6h": 6 * 3_600, "24h": 24 * 3_600}  # what charts can cover
@@ -125,6 +125,7 @@ class Views:
             "view": _system_view(told),
             "entities": entities,
             "flows": sorted(flow.name for flow in flows),
+            "troubles": await self._control.troubles(name),
             **await self._history_of("system", name, query),
         }
 
@@ -165,17 +166,31 @@ def _trigger_words(trigger: Trigger) -> str:
             return f"webhooks of {trigger.entity}{topics}"
 
 
-def _fields(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _fields(fields: Mapping[str, Field]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
             "type": name_of(field.type) + ("?" if field.nullable else ""),
             "personal": field.personal or "",
             "references": field.references or "",
+            "contract": _contract_words(field),
             "summary": field.summary,
         }
         for name, field in fields.items()
     ]
+
+
+def _contract_words(field: Field) -> str:
+    """What a value must satisfy beside its type."""
+    bounds = {
+        "at least": field.min,
+        "at most": field.max,
+        "length from": field.length_min,
+        "length to": field.length_max,
+        "like": field.pattern,
+        "a": field.format,
+    }
+    return ", ".join(f"{word} {value}" for word, value in bounds.items() if value is not None and value != "")
 
 
 def _text_of(project: Project, flow: Flow) -> str:

@@ -17,6 +17,7 @@ from accord.engine.cluster.table import PartTable
 from accord.engine.control import Control, ControlError
 from accord.engine.history import Kind, Span
 from accord.engine.operators.audit import AuditEntry
+from accord.engine.probe import TROUBLES_MAX, Trouble
 from accord.engine.steering import Steered
 from accord.journal.shared import Member, part_of
 from accord.observe.metrics import MetricsView, added_up
@@ -93,6 +94,12 @@ class SharedControl(AloneControl):
         for told in await self._ask_all("/api/history", query):
             found |= msgspec.convert(told, dict[str, list[Span]], strict=False)
         return found
+
+    async def troubles(self, name: str) -> list[Trouble]:
+        found = await self.alone.troubles(name)
+        for told in await self._ask_all(f"/api/systems/{urllib.parse.quote(name, safe='')}/troubles", {}):
+            found += msgspec.convert(told, list[Trouble])
+        return sorted(found, key=lambda one: one.at, reverse=True)[:TROUBLES_MAX]
 
     async def _ask_all(self, path: str, query: Mapping[str, str | int]) -> list[Any]:
         """What the other members answer; who does not answer in time is left out."""
