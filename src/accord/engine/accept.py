@@ -20,7 +20,7 @@ from accord.journal.operations import Accept, Accepted, Lease
 from accord.observe import Metrics
 from accord.observe.crash_points import crash_point
 from accord.record import Cursor, Message
-from accord.record.message import BACKFILL_HEADER, FETCH_HEADER, TOPIC_HEADER
+from accord.record.message import BACKFILL_HEADER, FETCH_HEADER, PARENT_SPAN_HEADER, TOPIC_HEADER
 
 ORIGIN_HEADER = "accord-origin"
 
@@ -35,6 +35,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     topic: str = ""
     fetch: str = ""
     trace_id: str = ""
+    parent_span_id: str = ""
     malformed: str = ""
     origin: str = ""
 
@@ -91,6 +92,8 @@ class Acceptor:
             headers[TOPIC_HEADER] = arrival.topic
         if arrival.fetch:
             headers[FETCH_HEADER] = arrival.fetch
+        if arrival.parent_span_id:
+            headers[PARENT_SPAN_HEADER] = arrival.parent_span_id
         if arrival.origin:
             headers[ORIGIN_HEADER] = arrival.origin
         if is_backfill:

@@ -84,6 +84,7 @@ def settings_of(
         member=member,
         may_stand_by=may_stand_by,
         metrics=spec.metrics,
+        telemetry=spec.telemetry,
     )
 
 

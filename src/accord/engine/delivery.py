@@ -16,6 +16,7 @@ from accord.flow.commands import Call, Fetch, Write, effect_id
 from accord.observe import Observer
 from accord.observe.crash_points import crash_point
 from accord.observe.events import FlowDefect
+from accord.observe.tracing import TRACEPARENT
 from accord.record import Done, End, Entity, Outcome, Partial, Reconnect, Reject, Retry
 from accord.sdk.connector import CallItem, Connection, WriteItem, WriteMode
 
@@ -134,6 +135,7 @@ class _Group:
             self._task.cancel()
 
     async def _run(self) -> None:
+        TRACEPARENT.set("")  # of whoever came first; a group is of no trace
         while self._waiting:
             lane, _ = self._waiting.peek()
             taken = [self._waiting.pop() for _ in range(min(self._items_max, len(self._waiting)))]

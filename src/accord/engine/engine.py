@@ -45,7 +45,7 @@ from accord.engine.server import Defect, Handle, WebServer
 from accord.engine.sources import Reader, Schedule
 from accord.engine.subscribe import subscribe_forever
 from accord.engine.versions import Versions, held_for_version
-from accord.errors import JournalError
+from accord.errors import JournalError, SettingsError
 from accord.flow.flow import Flow
 from accord.flow.trigger import FilesTrigger, PollTrigger, ScheduleTrigger
 from accord.journal.group import Journal
@@ -63,14 +63,17 @@ from accord.observe.events import (
     MemberFenced,
     PartFailed,
 )
+from accord.observe.tracing import Tracing
 from accord.project import Project
 from accord.project.snapshot import VersionGone
 from accord.record import Entity
+from accord.record.message import PARENT_SPAN_HEADER
 from accord.sdk.addresses import is_loopback
 from accord.sdk.connector import Connection, Context
 from accord.sdk.http import InboundRequest
 from accord.settings.monitor import MonitorSpec
 from accord.settings.secret import Secret
+from accord.settings.telemetry import TelemetrySpec
 
 STATE_FILE = "engine.json"
 RESTART_S = 1.0
@@ -97,6 +100,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     monitor: MonitorSpec = MonitorSpec()
     with_web: bool = True
     tells_state: bool = True
+    telemetry: TelemetrySpec | None = None
     metrics: MetricsAccess = "guarded"  # who may read /metrics
 
 
@@ -178,6 +182,8 @@ class Engine:
                 await self._stand_by()
             await self.open_journal(is_member=True)
             crash_point("start.journal-open")
+            if self.settings.telemetry is not None:
+                self.observer.tracing = telemetry_of(self.settings.telemetry, self.project.name, self.observer)
             bound = self._bind()
             await self.connect()
             crash_point("start.connected")
@@ -290,6 +296,9 @@ class Engine:
         crash_point("drain.drained")
         if self._cluster is not None:
             await self._cluster.close()
+        if self.observer.tracing is not None:
+            tracing, self.observer.tracing = self.observer.tracing, None
+            await asyncio.to_thread(tracing.close)
         for connection in self._connections.values():
             await connection.close()
         for client in self._clients:
@@ -537,7 +546,14 @@ class Engine:
             self._stops,
             is_backfill=is_replayed,
         )
-        settle = await attempt.run()
+        tracing, message = self.observer.tracing, lease.message
+        if tracing is None:
+            settle = await attempt.run()
+        else:
+            parent = message.headers.get(PARENT_SPAN_HEADER, "")
+            with tracing.message(flow.name, message.id, message.trace_id, parent) as ended:
+                settle = await attempt.run()
+                ended(STATE_NAMES[settle.state])
         metrics = self.observer.metrics.flow(flow.name)
         metrics.attempts[STATE_NAMES[settle.state]] += 1
         if settle.state >= State.DONE:
@@ -599,6 +615,19 @@ class Engine:
             except Exception as error:  # noqa: BLE001 (reported; a timer or reader must not end with one failure)
                 self.observer.emit(PartFailed(part=_name_of(work), error=f"{type(error).__name__}: {error}"[:500]))
                 await self.clock.sleep(RESTART_S)
+
+
+def telemetry_of(spec: TelemetrySpec, project: str, observer: Observer) -> Tracing:
+    """Raises SettingsError when what it needs is not installed."""
+    try:
+        from accord.engine.telemetry import Telemetry
+    except ImportError as error:
+        raise SettingsError(
+            "Sending traces needs the packages of OpenTelemetry.",
+            mend="pip install 'accord-integration[telemetry]'",
+            code="engine.telemetry-extra",
+        ) from error
+    return Telemetry(spec, project, observer)
 
 
 def tell_state(state_folder: Path, address: str, token: str) -> None:

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Coroutine
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 from pyreqwest import exceptions as foreign
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.response import Response
 
 from accord.engine.plain_http import PlainHttp, can_send
+from accord.observe.tracing import TRACEPARENT
 from accord.sdk.http import BODY_SIZE_BYTES_MAX, HttpFailed, HttpRequest, HttpResponse
 
 TIMEOUT_S = 30.0
@@ -45,6 +47,9 @@ class PooledHttpClient:
         )
 
     def send(self, request: HttpRequest) -> Coroutine[Any, Any, HttpResponse]:
+        parent = TRACEPARENT.get()
+        if parent:
+            request = msgspec.structs.replace(request, headers={"traceparent": parent, **request.headers})
         if self._plain is not None and can_send(request):
             return self._plain.send(request, self._timeout_s if request.timeout_s is None else request.timeout_s)
         return self._send_by_library(request)

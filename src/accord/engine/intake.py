@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib.resources
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeAlias
 
@@ -30,6 +31,7 @@ from accord.sdk.connector import Connection, Received, Refused
 from accord.sdk.http import InboundRequest
 from accord.settings.node import parse_yaml
 
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-|\Z)")
 Handler: TypeAlias = Callable[[InboundRequest], Awaitable[Answer]]
 
 
@@ -146,7 +148,7 @@ class Intake:
         reply(refusal)
 
     def _accept(self, system: str, source: Source, received: Received, request: InboundRequest, reply: Reply) -> None:
-        trace_id = _trace_id(request.headers.get("traceparent", ""))
+        trace_id, span_id = _parent(request.headers.get("traceparent", ""))
         messages: list[Message] = []
         caller: tuple[Flow, asyncio.Future[Respond | Ended]] | None = None
         for event in received.events:
@@ -157,6 +159,7 @@ class Intake:
                 topic=event.topic,
                 fetch=event.fetch,
                 trace_id=trace_id,
+                parent_span_id=span_id,
             )
             for flow in self._acceptor.flows_of_hook(arrival.source, event.topic):
                 message = self._acceptor.message(flow, arrival)
@@ -267,8 +270,8 @@ def _counted(stored: Stored) -> bytes:
     return b'{"accepted":%d,"duplicates":%d}' % (len(stored.ids), stored.duplicates)
 
 
-def _trace_id(traceparent: str) -> str:
-    """The trace id of a W3C traceparent header (``00-<32 hex>-<16 hex>-<flags>``), '' when there is none."""
-    parts = traceparent.split("-")
-    is_hex = len(parts) == 4 and len(parts[1]) == 32 and all(c in "0123456789abcdef" for c in parts[1])
-    return parts[1] if is_hex else ""
+def _parent(traceparent: str) -> tuple[str, str]:
+    """Trace and span of a W3C traceparent header (``00-<32 hex>-<16 hex>-<flags>``), '' when there is none."""
+    found = _TRACEPARENT.match(traceparent)
+    is_valid = found is not None and found[1].strip("0") and found[2].strip("0")
+    return (found[1], found[2]) if found is not None and is_valid else ("", "")

@@ -179,7 +179,14 @@ class Attempt:
                 return bool(await self._commit(mark))
             case Note():
                 kind = FlowWarning if command.level in ("warning", "error") else FlowNote
-                self._observer.emit(kind(flow=self._flow.name, message=self._lease.message.id, text=command.text))
+                self._observer.emit(
+                    kind(
+                        flow=self._flow.name,
+                        message=self._lease.message.id,
+                        text=command.text,
+                        trace=self._lease.message.trace_id,
+                    )
+                )
                 return None
 
     async def _effect(self, command: Write | Call) -> Done | Reject:
@@ -244,7 +251,13 @@ class Attempt:
             self._leave_reserve(self._delivery.gate(system))
         in_doubt = command.path in self._in_doubt or self._lease.is_recovered
         began_s = self._clock.monotonic()
-        outcome = await self._delivery.attempt(command, self._effects_of, self._lane, in_doubt)
+        tracing = self._observer.tracing
+        if tracing is None:
+            outcome = await self._delivery.attempt(command, self._effects_of, self._lane, in_doubt)
+        else:
+            with tracing.effect(command.path, system) as ended:
+                outcome = await self._delivery.attempt(command, self._effects_of, self._lane, in_doubt)
+                ended(type(outcome).__name__.lower())
         self._observer.metrics.flow(self._flow.name).step(command.path).observe(self._clock.monotonic() - began_s)
         policy = command.policy or self._flow.policy
         if isinstance(outcome, Done):
@@ -403,6 +416,7 @@ class Attempt:
                 step=dead.step,
                 code=dead.code,
                 reason=dead.reason,
+                trace=self._lease.message.trace_id,
             )
         )
         return self._settle(State.DEAD, dead=dead, reason=dead.reason)
@@ -410,7 +424,13 @@ class Attempt:
     def _defect(self, error: Exception) -> DeadLetter:
         shown = f"{type(error).__name__}: {error}"[:REASON_LENGTH_MAX]
         self._observer.emit(
-            FlowDefect(flow=self._flow.name, message=self._lease.message.id, step="", error=type(error).__name__)
+            FlowDefect(
+                flow=self._flow.name,
+                message=self._lease.message.id,
+                step="",
+                error=type(error).__name__,
+                trace=self._lease.message.trace_id,
+            )
         )
         return DeadLetter(step="", code="flow.defect", reason=shown)
 

@@ -78,6 +78,7 @@ class MessageDead(Event, frozen=True):
     step: str
     code: str
     reason: str
+    trace: str = ""
 
 
 class FlowNote(Event, frozen=True):
@@ -87,6 +88,7 @@ class FlowNote(Event, frozen=True):
     flow: str
     message: str
     text: str
+    trace: str = ""
 
 
 class FlowWarning(FlowNote, frozen=True):
@@ -103,6 +105,7 @@ class FlowDefect(Event, frozen=True):
     message: str
     step: str
     error: str
+    trace: str = ""
 
 
 class FlowMissing(Event, frozen=True):
@@ -321,6 +324,14 @@ class SubscriptionFailed(Event, frozen=True):
     level = Level.WARNING
     system: str
     reason: str
+
+
+class TelemetryNotSent(Event, frozen=True):
+    """Traces could not be sent, or are dropped because too many wait; ``part``: of the library."""
+
+    name = "telemetry.not-sent"
+    level = Level.WARNING
+    part: str
 
 
 class AlertFiring(Event, frozen=True):

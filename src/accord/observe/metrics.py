@@ -29,6 +29,11 @@ OTHER = "(other)"
 _INDEX = re.compile(r"\[[^]]*\]")
 
 
+def without_indexes(path: str) -> str:
+    """Of a step, as its flow declares it: ``split[3]/call`` is ``split[]/call``."""
+    return _INDEX.sub("[]", path) if "[" in path else path
+
+
 class HistogramView(msgspec.Struct, frozen=True):
     """Times in seconds. ``buckets``: how many were in each, by number of the bucket (see BOUNDS_S); empty ones are left out."""
 
@@ -108,7 +113,7 @@ class FlowMetrics:
         """Of one effect; a path within a `split` counts for all its items."""
         found = self.steps.get(path)
         if found is None:
-            name = _INDEX.sub("[]", path) if "[" in path else path
+            name = without_indexes(path)
             found = self.steps.get(name)
             if found is None:
                 name = name if len(self.steps) < STEPS_MAX else OTHER

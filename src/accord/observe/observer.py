@@ -12,6 +12,7 @@ import msgspec
 
 from accord.observe.events import Event, Level
 from accord.observe.metrics import Metrics
+from accord.observe.tracing import Tracing
 
 UNWRITTEN = "log.unwritten"  # the counter of events that could not be written
 
@@ -24,6 +25,7 @@ class Observer:
         self.level = level
         self.counters: collections.Counter[str] = collections.Counter()
         self.metrics = Metrics()
+        self.tracing: Tracing | None = None  # set while an engine runs that sends traces
         self.listeners: list[Callable[[Event], None]] = []
         self._as_json = as_json
         self._stream = stream

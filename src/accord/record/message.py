@@ -8,6 +8,7 @@ import msgspec
 
 TOPIC_HEADER = "accord-topic"
 FETCH_HEADER = "accord-fetch"
+PARENT_SPAN_HEADER = "accord-parent-span"
 BACKFILL_HEADER = "accord-backfill"
 
 
@@ -17,7 +18,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     ``id`` is unique in the journal. ``source`` is the entity (``shop.orders``) it came from; ``event_id`` the source's own
     id of the event, for dedupe. ``time`` is when it was accepted (UTC): the flow's clock, the same on every attempt.
     Header ``accord-topic`` is the webhook topic; ``accord-fetch`` (if set) the key of the record to read from the source
-    because the body holds only an id; ``accord-backfill`` (if set): it is of a catch-up, so live messages go before it.
+    because the body holds only an id; ``accord-parent-span`` the span of whoever sent it (W3C);
+    ``accord-backfill`` (if set): it is of a catch-up, so live messages go before it.
     """
 
     id: str

@@ -16,6 +16,7 @@ from accord.settings.monitor import MonitorSpec
 from accord.settings.node import Node
 from accord.settings.overlay import blank_references, overlay
 from accord.settings.secret import Secret
+from accord.settings.telemetry import TelemetrySpec
 
 DEFAULT_ENVIRONMENT = "default"
 _REPLACED_WHOLE = ("store",)  # a store of another kind has other keys
@@ -285,6 +286,7 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
             " shows the API token. open: everybody who reaches the address. off: nobody."
         ),
     ] = "guarded"
+    telemetry: Annotated[TelemetrySpec | None, Meta(description="Where traces are sent. None: nowhere.")] = None
     channels: Annotated[
         dict[str, ChannelSpec], Meta(description="Where notices of alerts go, by the name that alerts use.")
     ] = {}
