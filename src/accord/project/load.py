@@ -23,6 +23,7 @@ from accord.mapping.lookup import Lookup, read_lookups
 from accord.mapping.mapping import Mapping, compile_mapping
 from accord.mapping.spec import MappingSpec, read_mapping
 from accord.project.alerts import check_alerts
+from accord.project.columns import warn_row_only
 from accord.project.connectors import Connectors
 from accord.project.project import Project
 from accord.project.references import check_references
@@ -120,6 +121,7 @@ def assemble(
     flows, bulk_flows = _flows(sources, file, parts, faults)
     _check_readers(flows, systems, faults)
     _warn_unused(sources, systems, mappings, specs, flows, faults)
+    warn_row_only(bulk_flows, mappings, specs, faults)
     _warn_few_replicas(chosen.spec.store, faults)
     check_alerts(file.alerts, flows, systems.declared, chosen.spec.channels, faults, broken_flows=_names(sources.flows))
     warnings = tuple(fault for fault in faults.found if fault.severity != "error")

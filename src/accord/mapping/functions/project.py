@@ -43,8 +43,13 @@ _KINDS: dict[Any, str] = {
 }
 
 
-def function(example: str = "", *, name: str = "") -> Callable[[_Call], _Call]:
+def function(
+    example: str = "", *, name: str = "", columns: Callable[..., Any] | None = None
+) -> Callable[[_Call], _Call]:
     """Marks a function of ``functions/*.py`` for use in mappings. ``example`` is an expression that is true.
+
+    ``columns``, for bulk flows: the same over Polars expressions, one for each parameter, to be null where the row form would
+    not be called or refuses; without it the function runs row by row on its own columns.
 
     A parameter annotated ``X | None`` is called with null too; else null gives null and the function is not called.
     Raise ``accord.mapping.functions.Rejected(reason, value)`` for values it cannot work on.
@@ -53,7 +58,7 @@ def function(example: str = "", *, name: str = "") -> Callable[[_Call], _Call]:
         raise TypeError("write @function('my_function(1) == 2'), with an example")
 
     def mark(call: _Call) -> _Call:
-        setattr(call, _MARK, (name or call.__name__, example))
+        setattr(call, _MARK, (name or call.__name__, example, columns))
         return call
 
     return mark
@@ -116,7 +121,7 @@ def _line_of(error: BaseException, file: str) -> int:
 
 
 def _read(call: Callable[..., Any], file: str, table: FunctionTable, faults: Faults) -> Function | None:
-    name, example = getattr(call, _MARK)
+    name, example, columns = getattr(call, _MARK)
     place = Place(file, call.__code__.co_firstlineno)
     if name in table:
         faults.add("mapping.function-name", place, f"There is already a function '{name}'.", "Choose another name.")
@@ -148,6 +153,7 @@ def _read(call: Callable[..., Any], file: str, table: FunctionTable, faults: Fau
         doc=inspect.getdoc(call) or "",
         example=example,
         call=call,
+        columns=columns,
         is_project=True,
         file=file,
         line=place.line,

@@ -10,7 +10,15 @@ from decimal import Decimal
 import pytest
 
 from accord.errors import Faults
-from accord.mapping import Environment, FunctionTable, Scope, compile_contract, compile_expression, compile_mapping
+from accord.mapping import (
+    Environment,
+    FunctionTable,
+    Scope,
+    compile_contract,
+    compile_expression,
+    compile_mapping,
+    load_functions,
+)
 from accord.mapping.columns import compile_contract_columns, compile_expression_columns, compile_mapping_columns
 from accord.mapping.columns.dtypes import frame_of, records_of
 from accord.mapping.spec import Each, Formula, Group, MappingSpec
@@ -203,3 +211,45 @@ def test_decimals_come_back_with_the_digits_they_need(value):
 )
 def test_what_does_not_fit_a_decimal_column_is_told(value):
     assert frame_of([{"d": value}, {"d": Decimal(1)}], {"d": Field(type=t.Decimal())})[1] == [0]
+
+
+PROJECT_FUNCTION = '''
+import polars as pl
+from accord.mapping import function
+from accord.mapping.functions import Rejected
+
+
+def _columns(code: pl.Expr) -> pl.Expr:
+    return pl.when(code.str.len_chars() == 1).then("C-" + code)
+
+
+@function('client_code("a") == "C-a"', columns=_columns)
+def client_code(code: str) -> str:
+    """A client's code."""
+    if len(code) != 1:
+        raise Rejected("no code", code)
+    return "C-" + code
+'''
+
+
+def test_a_function_of_the_project_can_bring_its_column_form(tmp_path):
+    (tmp_path / "codes.py").write_text(PROJECT_FUNCTION)
+    table, faults = FunctionTable.builtin(), Faults()
+    load_functions(tmp_path, table, faults)
+    scope = Scope(ORDERS.fields, functions=table)
+    expression = compile_expression("client_code(customer)", scope, faults)
+    assert expression is not None and not faults.found
+    columns = compile_expression_columns(expression, scope)
+    frame, _ = frame_of([RECORDS[0], RECORDS[1] | {"customer": "bb"}], ORDERS.fields)
+    made = columns.evaluate(frame)
+    assert not columns.row_only and made.values.to_list() == ["C-a", None]
+    assert [(r.row, r.problems[0].reason) for r in made.rejects] == [(1, "no code, in: client_code(customer)")]
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"), [("message.id", True), ("message.headers.x", True), ("message.topic", False), ("id", False)]
+)
+def test_what_differs_from_message_to_message_is_told(text, asks):
+    expression = compile_expression(text, Scope(ORDERS.fields), Faults())
+    assert expression is not None
+    assert compile_expression_columns(expression, Scope(ORDERS.fields)).asks_its_message is asks

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import polars as pl
 
 from accord.mapping.calls import bind
-from accord.mapping.columns.column import NULL, Column, NoColumn, as_type, depth_of, literal, nothing, odd_of
+from accord.mapping.columns.column import NULL, Column, NoColumn, as_type, depth_of, either, literal, nothing, odd_of
 from accord.mapping.columns.dtypes import dtype_of
 from accord.mapping.functions.signature import TYPES, Function, Parameter
 from accord.mapping.value import NUMBERS, meet, outward
@@ -112,7 +112,8 @@ def _project(c: ColumnCompiler, function: Function, node: ast.Call, columns: lis
     ]
     if strict:
         made = pl.when(~pl.any_horizontal(strict)).then(made)
-    odd = odd_of(columns)
+    missing = made.is_null() & ~pl.any_horizontal(strict) if strict else made.is_null()
+    odd = odd_of(columns) if function.signature.result.nullable else either(odd_of(columns), missing)
     return Column(
         value=made.cast(dtype_of(outward(value.type))), type=value.type, nullable=value.nullable, odd=odd,
         depth=depth_of(columns),
