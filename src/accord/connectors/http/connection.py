@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -27,9 +28,21 @@ from accord.connectors.http.settings import HttpEntity, HttpSettings
 from accord.connectors.http.transport import Transport, decoded
 from accord.errors import ConnectorError
 from accord.record import Done, Entity, Outcome, Partial, Reconnect, Reject, Retry
+from accord.record.batch import Batch
 from accord.sdk.auth import RefreshToken, open_auth, secrets_of
 from accord.sdk.bodies import value_at
-from accord.sdk.connector import CallItem, Connection, Context, Page, Received, Refused, WriteItem, WriteMode
+from accord.sdk.bulk import BulkRead
+from accord.sdk.connector import (
+    CallItem,
+    Connection,
+    Context,
+    Page,
+    ReadFailed,
+    Received,
+    Refused,
+    WriteItem,
+    WriteMode,
+)
 from accord.sdk.errors_http import ErrorRules
 from accord.sdk.http import HttpRequest, HttpResponse, InboundRequest
 from accord.sdk.rate_headers import BudgetReader
@@ -106,6 +119,22 @@ class HttpConnection(Connection):
     def read(self, entity: Entity, position: Any = None) -> AsyncIterator[Page]:
         extra = _extra(entity)
         return Reader(self._transport, self._base, entity, extra, extra.paging or self._settings.paging).read(position)
+
+    async def read_bulk(self, entity: Entity, request: BulkRead) -> AsyncIterator[Batch]:
+        """As ``accord.sdk.bulk``: pages on their way at once, within the system's rate."""
+        from accord.connectors.http.bulk import BulkReader
+
+        extra = _extra(entity)
+        reader = Reader(self._transport, self._base, entity, extra, extra.paging or self._settings.paging)
+        try:
+            bulk = BulkReader(reader, entity, request, self._settings)
+            async with contextlib.aclosing(bulk.batches()) as batches:
+                async for batch in batches:
+                    yield batch
+        except ConnectorError as error:
+            if isinstance(error, ReadFailed):
+                raise
+            raise ReadFailed(Reject(str(error.what), code=error.code)) from error
 
     async def get(self, entity: Entity, key: str) -> Outcome:
         plan, answer = self._gets[entity.short_name]

@@ -40,6 +40,7 @@ class HttpKind(KindBase):
         topics = settings.webhooks.topics if settings.webhooks else {}
         return Capabilities(
             read=bool(extra.path),
+            bulk_read=bool(extra.path),
             read_changes=bool(extra.path) and extra.read is not None,
             get=extra.get is not None,
             listen=entity.short_name in topics.values(),

@@ -18,7 +18,7 @@ from accord.sdk.changes import ChangeWindow, format_cursor
 from accord.sdk.connector import Page, ReadFailed
 from accord.sdk.errors_http import utc_now
 from accord.sdk.http import HttpRequest, HttpResponse
-from accord.sdk.paging import PAGES_MAX, Paging, State, drifts, follow, parameters
+from accord.sdk.paging import PAGES_MAX, CursorPaging, NextPaging, Paging, State, drifts, follow, parameters
 
 EXCLUSIVE_OVERLAP_S = 1.0  # an API that gives only later records is asked from one second (or number) before
 
@@ -30,14 +30,16 @@ class Reader:
     def __init__(self, transport: Transport, base: Base, entity: Entity, extra: HttpEntity, paging: Paging) -> None:
         self._transport = transport
         self._base = base
-        self._entity = entity
-        self._extra = extra
-        self._paging = paging
+        self.entity = entity
+        self.extra = extra
+        self.paging = paging
+        # where the next page is stands in the body
+        self.reads_body = isinstance(paging, CursorPaging | NextPaging) or bool(getattr(paging, "pages_at", ""))
         self._steps_by_cursor = drifts(paging) and extra.read is not None and extra.read.sorted
 
     async def read(self, position: Any) -> AsyncIterator[Page]:
         try:
-            pages = self._all(position) if self._extra.read is None else self._changes(position, self._extra.read)
+            pages = self._all(position) if self.extra.read is None else self._changes(position, self.extra.read)
             async for page in pages:
                 yield page
         except ConnectorError as error:
@@ -60,7 +62,7 @@ class Reader:
         asked_from = window.since
         begun = None if read.sorted else _begun(window.page)
         for _ in range(PAGES_MAX):
-            records, state = await self._page(state, self._since(read, since))
+            records, state = await self._page(state, self.since(read, since))
             fresh = [r for r in records if window.is_new(self._identity(r), value_at(r, read.cursor), r)]
             if state is None:
                 window.advance(begun)
@@ -75,29 +77,44 @@ class Reader:
             if state is None:
                 return
 
-    def _since(self, read: ReadSettings, since: str | None) -> dict[str, str]:
+    def since(self, read: ReadSettings, since: str | None) -> dict[str, str]:
         asked = {name: text_of(value) for name, value in read.query.items()}
         if since is not None:
             asked[read.param] = fill_text(read.value, lambda name: since if name == "since" else None)
         return asked
 
     async def _page(self, state: State | None, asked: dict[str, str]) -> tuple[list[dict[str, Any]], State | None]:
+        response, url = await self.ask(state, asked)
+        body = self.decoded(response)
+        records = self.records(body)
+        following = follow(self.paging, state, response, body, len(records), url)
+        if following is not None and following == state:
+            raise ReadFailed(Reject("the API names the same next page again and again", code="connector.paging-loop"))
+        return records, following
+
+    async def ask(self, state: State | None, asked: dict[str, str]) -> tuple[HttpResponse, str]:
+        """The page at ``state`` and its address. Raises ReadFailed."""
         request = self._request(state, asked)
         response = await self._transport.exchange(request, changes=False)
         if not isinstance(response, HttpResponse):
             raise ReadFailed(response)
+        return response, request.url
+
+    def decoded(self, response: HttpResponse) -> Any:
         try:
-            body = response.json()
+            return response.json()
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise ReadFailed(Retry(NO_JSON)) from None
-        records = value_at(body, self._extra.list)
+
+    def records(self, body: Any) -> list[dict[str, Any]]:
+        records = value_at(body, self.extra.list)
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-            where = f"at `{self._extra.list}` of the answer" if self._extra.list else "in the answer"
-            raise ReadFailed(Reject(f"{where} there is no list of records", code="connector.no-list"))
-        following = follow(self._paging, state, response, body, len(records), request.url)
-        if following is not None and following == state:
-            raise ReadFailed(Reject("the API names the same next page again and again", code="connector.paging-loop"))
-        return records, following
+            raise ReadFailed(Reject(self.no_list(), code="connector.no-list"))
+        return records
+
+    def no_list(self) -> str:
+        where = f"at `{self.extra.list}` of the answer" if self.extra.list else "in the answer"
+        return f"{where} there is no list of records"
 
     def _request(self, state: State | None, asked: dict[str, str]) -> HttpRequest:
         if state is not None and "url" in state:
@@ -105,15 +122,13 @@ class Reader:
             missing = {n: v for n, v in self._base.query.items() if f"{n}=" not in url}
             url += f"{'&' if '?' in url else '?'}" + "&".join(f"{n}={v}" for n, v in missing.items()) if missing else ""
         else:
-            fixed = {name: text_of(value) for name, value in self._extra.query.items()}
-            url = self._base.url(self._extra.path, {**fixed, **asked, **parameters(self._paging, state)})
+            fixed = {name: text_of(value) for name, value in self.extra.query.items()}
+            url = self._base.url(self.extra.path, {**fixed, **asked, **parameters(self.paging, state)})
         return HttpRequest(method="GET", url=url, headers=self._base.headers, timeout_s=self._base.timeout_s)
 
     def _identity(self, record: dict[str, Any]) -> str:
         return (
-            "|".join(str(record.get(name)) for name in self._entity.key)
-            if self._entity.key
-            else str(hash(repr(record)))
+            "|".join(str(record.get(name)) for name in self.entity.key) if self.entity.key else str(hash(repr(record)))
         )
 
 
