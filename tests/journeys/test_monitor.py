@@ -83,6 +83,7 @@ def test_the_way_a_message_went_is_shown(tmp_path: Path) -> None:
         shown = html.unescape(page)
         assert "exactly-once by transaction" in shown and "books.orders upsert: done" in shown
         assert "currency = " in shown and "total_price" in shown
+        assert 'class="waterfall"' in page and re.search(r"<th scope=\"row\">2.write</th><td>[^<]*UTC", page)
         told = project.api("messages/1/trace")
         assert [step["path"] for step in told["steps"]] == ["0.validate", "1.write", "2.write"]
         origins = {origin["target"]: origin for origin in told["steps"][2]["origins"]}

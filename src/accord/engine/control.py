@@ -14,6 +14,7 @@ from accord.engine.accept import ORIGIN_HEADER, Acceptor, Arrival, Stored
 from accord.engine.alerts.channels import NoticeFailed
 from accord.engine.alerts.watch import AlertError, Alerts
 from accord.engine.answer import Answer, problem
+from accord.engine.attempts import RecentAttempts
 from accord.engine.bulk.desk import BulkAskFault, BulkDesk
 from accord.engine.bulk.state import RUN_HEADER
 from accord.engine.clock import Clock
@@ -126,6 +127,7 @@ class Control:
         bulk: BulkDesk,
         versions: Versions,
         stops: dict[int, Stop],
+        recent: RecentAttempts,
         audit: Audit,
         history: History,
         ports: Mapping[str, Port],
@@ -140,7 +142,7 @@ class Control:
         self.pauses = pauses
         self.bulk = bulk
         self.steering = Steering(journal, queues, stops, self.row, flows, versions, lambda message: self.claim(message))
-        self._telling = Telling(journal, flows, versions, entities)
+        self._telling = Telling(journal, flows, versions, entities, recent)
         self._mending = Mending(journal, self._telling, entities)
         self._name = name
         self._journal = journal

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from accord.engine.attempts import WATCH, RecentAttempts, Watch
 from accord.engine.fair import FairQueue, Lane
 from accord.engine.gate import Gate
 from accord.errors import AccordError
@@ -40,6 +41,7 @@ class Delivery:
     def __init__(self, ports: Mapping[str, Port], observer: Observer) -> None:
         self._ports = ports
         self._observer = observer
+        self.recent = RecentAttempts()
         self._groups: dict[tuple[str, WriteMode], _Group] = {}
 
     def gate(self, system: str) -> Gate:
@@ -120,12 +122,12 @@ class _Group:
         self._entity = entity
         self._mode = mode
         self._items_max = items_max
-        self._waiting: FairQueue[tuple[WriteItem, asyncio.Future[One]]] = FairQueue()
+        self._waiting: FairQueue[tuple[WriteItem, asyncio.Future[One], Watch | None]] = FairQueue()
         self._task: asyncio.Task[None] | None = None
 
     async def add(self, item: WriteItem, lane: Lane) -> One:
         future: asyncio.Future[One] = asyncio.get_running_loop().create_future()
-        self._waiting.push(lane, (item, future))
+        self._waiting.push(lane, (item, future, WATCH.get()))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         return await future
@@ -139,17 +141,20 @@ class _Group:
         while self._waiting:
             lane, _ = self._waiting.peek()
             taken = [self._waiting.pop() for _ in range(min(self._items_max, len(self._waiting)))]
-            items = tuple(item for item, _ in taken)
+            items = tuple(item for item, _, _ in taken)
+            watch = self._delivery.recent.begin()
             try:
                 send = functools.partial(self._port.connection.write, self._entity, self._mode, items)
                 outcome = await self._delivery.through(self._port, lane, send, is_typical=False)
                 ones = spread(outcome, len(items))
             except Exception as error:  # noqa: BLE001 (handed to every waiter, which reports it)
-                for _, future in taken:
+                for _, future, _ in taken:
                     if not future.done():
                         future.set_exception(error)
                 continue
-            for (_, future), one in zip(taken, ones, strict=True):
+            for (_, future, waiting), one in zip(taken, ones, strict=True):
+                if waiting is not None:
+                    waiting.exchanges.extend(watch.exchanges)
                 if not future.done():
                     future.set_result(one)
 

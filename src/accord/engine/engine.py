@@ -247,6 +247,7 @@ class Engine:
             bulk=self.bulk,
             versions=self.versions,
             stops=self._stops,
+            recent=self._delivery.recent,
             audit=self.audit,
             history=self.history,
             ports=self._ports,

@@ -13,6 +13,7 @@ from pyreqwest import exceptions as foreign
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.response import Response
 
+from accord.engine.attempts import WATCH, watched
 from accord.engine.plain_http import PlainHttp, can_send
 from accord.observe.tracing import TRACEPARENT
 from accord.sdk.http import BODY_SIZE_BYTES_MAX, HttpFailed, HttpRequest, HttpResponse
@@ -51,8 +52,11 @@ class PooledHttpClient:
         if parent:
             request = msgspec.structs.replace(request, headers={"traceparent": parent, **request.headers})
         if self._plain is not None and can_send(request):
-            return self._plain.send(request, self._timeout_s if request.timeout_s is None else request.timeout_s)
-        return self._send_by_library(request)
+            sending = self._plain.send(request, self._timeout_s if request.timeout_s is None else request.timeout_s)
+        else:
+            sending = self._send_by_library(request)
+        watch = WATCH.get()
+        return sending if watch is None else watched(watch, request, sending)
 
     async def _send_by_library(self, request: HttpRequest) -> HttpResponse:
         try:

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from accord.engine.attempts import ATTEMPT_PATH, JOURNALED_MAX, Attempted, encode_attempt, is_worth_keeping
 from accord.engine.clock import Clock
-from accord.engine.delivery import Delivery
+from accord.engine.delivery import SICK, Delivery
 from accord.engine.dispatch import JOURNAL_RETRY_S
 from accord.engine.ends import (
     CANCEL_PATH,
@@ -113,7 +114,8 @@ class Attempt:
         self._in_doubt = set(lease.in_doubt)
         self._attempts = lease.attempts
         self._is_undoing = False
-        self._has_begun = bool(lease.results)
+        self._attempts_kept = sum(path.startswith(ATTEMPT_PATH) for path in lease.results)
+        self._has_begun = len(lease.results) > self._attempts_kept
         self._unsaved: list[StepResult] = []
         self._references: list[CrossReference] = []
         self._stamped = lease.results.get(VERSION_PATH)
@@ -251,6 +253,8 @@ class Attempt:
             self._leave_reserve(self._delivery.gate(system))
         in_doubt = command.path in self._in_doubt or self._lease.is_recovered
         began_s = self._clock.monotonic()
+        recent, at = self._delivery.recent, self._clock.now()
+        watch = recent.begin()
         tracing = self._observer.tracing
         if tracing is None:
             outcome = await self._delivery.attempt(command, self._effects_of, self._lane, in_doubt)
@@ -258,6 +262,10 @@ class Attempt:
             with tracing.effect(command.path, system) as ended:
                 outcome = await self._delivery.attempt(command, self._effects_of, self._lane, in_doubt)
                 ended(type(outcome).__name__.lower())
+        if outcome is not SICK:
+            attempted = recent.end(watch, self._flow.name, self._lease.seq, self._prefix + command.path, at, outcome)
+            if is_worth_keeping(attempted):
+                self._keep_attempt(attempted)
         self._observer.metrics.flow(self._flow.name).step(command.path).observe(self._clock.monotonic() - began_s)
         policy = command.policy or self._flow.policy
         if isinstance(outcome, Done):
@@ -274,6 +282,13 @@ class Attempt:
                 raise Parked(State.HELD, held_by=system, reason=outcome.reason)
             raise Parked(State.WAITING, due=self._after(outcome.after_s or RECONNECT_WAIT_S), reason=outcome.reason)
         return self._try_later(command.path, outcome, policy)
+
+    def _keep_attempt(self, attempted: Attempted) -> None:
+        """Journals it with the next save."""
+        number = self._attempts_kept
+        if number < JOURNALED_MAX:
+            self._attempts_kept += 1
+            self._unsaved.append(StepResult(f"{ATTEMPT_PATH}{number}", encode_attempt(attempted)))
 
     def _leave_reserve(self, gate: Gate) -> None:
         """What is left of a budget is for live messages: look again later. Raises Parked."""

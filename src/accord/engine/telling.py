@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from accord.engine.attempts import AttemptView, RecentAttempts, attempt_views, journaled_attempts
 from accord.engine.ends import GIVE_UP_PATH, decode_result, generation_of
 from accord.engine.masking import MASK, Masker, personal_names
 from accord.engine.versions import Versions
@@ -74,19 +75,26 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageTrace(msgspec.Struct, frozen=True, kw_only=True):
-    """``notes``: what the reader has to know of its limits."""
+    """``notes``: what the reader has to know of its limits. ``attempts``: those that are kept."""
 
     seq: int
     flow: str
     version: str
     steps: tuple[StepView, ...]
     notes: tuple[str, ...]
+    attempts: tuple[AttemptView, ...] = ()
 
 
 class Telling:
     def __init__(
-        self, journal: Journal, flows: Mapping[str, Flow], versions: Versions, entities: Mapping[str, Entity]
+        self,
+        journal: Journal,
+        flows: Mapping[str, Flow],
+        versions: Versions,
+        entities: Mapping[str, Entity],
+        recent: RecentAttempts,
     ) -> None:
+        self._recent = recent
         self._journal = journal
         self._flows = flows
         self._versions = versions
@@ -125,7 +133,18 @@ class Telling:
             notes.append(f"The steps after {', '.join(calls)} depend on what the system will answer.")
         masker = self.masker_of(flow, row, trace)
         steps = tuple(self._step_view(step, flow, trace, masker, row) for step in trace.steps)
-        return MessageTrace(seq=row.seq, flow=flow.name, version=flow.version, steps=steps, notes=tuple(notes))
+        return MessageTrace(
+            seq=row.seq,
+            flow=flow.name,
+            version=flow.version,
+            steps=steps,
+            notes=tuple(notes),
+            attempts=() if is_preview else self._attempts(row, masker),
+        )
+
+    def _attempts(self, row: MessageRow, masker: Masker) -> tuple[AttemptView, ...]:
+        known = [*journaled_attempts(row.results), *self._recent.of(row.message.flow, row.seq)]
+        return attempt_views(row.message.time, known, masker)
 
     async def traced(
         self, flow: Flow, row: MessageRow, answers: Mapping[str, Done | Reject], *, is_preview: bool = False

@@ -7,10 +7,12 @@ from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
 import msgspec
+from markupsafe import Markup
 
 from accord.engine.control import LIST_MAX, OPEN_STATES, SEQ_MAX, Control, DeadLetterView, moment, whole_number
 from accord.mapping.contract import problems_of
 from accord.monitor.causes import Cause, causes_of
+from accord.monitor.waterfall import draw_waterfall
 from accord.project import Project
 
 STATES = (*OPEN_STATES, "done", "dead")
@@ -62,11 +64,14 @@ class MessageViews:
             return None
         flow = self._project.flows.get(rows[0].flow)
         guarantees = {effect.path: effect for effect in flow.effects} if flow else {}
+        trace = await self._control.trace(seq)
+        drawn = draw_waterfall(rows[0].accepted_at, rows[0].settled_at, trace.attempts)
         return "message.html", {
             "row": rows[0],
             "guarantees": guarantees,
             "is_open": rows[0].state in OPEN_STATES,
-            "trace": await self._control.trace(seq),
+            "trace": trace,
+            "waterfall": Markup(drawn),  # noqa: S704 (drawing escapes what it is given)
             "step_state": STEP_STATES,
         }
 

@@ -19,6 +19,7 @@ from accord.engine.history import Kind, Span
 from accord.engine.operators.audit import AuditEntry
 from accord.engine.probe import TROUBLES_MAX, Trouble
 from accord.engine.steering import Steered
+from accord.engine.telling import MessageTrace
 from accord.journal.shared import Member, part_of
 from accord.observe.metrics import MetricsView, added_up
 from accord.record import Message
@@ -105,6 +106,16 @@ class SharedControl(AloneControl):
         """What the other members answer; who does not answer in time is left out."""
         told = await asyncio.gather(*(self._ask(member, "GET", path, query, b"") for member in self.table.others()))
         return [decode_json(one.body) for one in told if one is not None and one.status == 200]
+
+    async def trace(self, seq: int) -> MessageTrace:
+        """The owner's, which has the newest attempts in memory; while it does not answer, what the journal has."""
+        row = await self.row(seq)
+        owner = self.table.owner(part_of(row.message.flow, row.message.key)) if row is not None else None
+        if owner is not None and owner.id != self.table.me:
+            told = await self._ask(owner, "GET", f"/api/messages/{seq}/trace", {}, b"")
+            if told is not None and told.status == 200:
+                return msgspec.convert(decode_json(told.body), MessageTrace)
+        return await self.alone.trace(seq)
 
     async def replay(self, seq: int, *, body: bytes | None = None, from_start: bool = False) -> None:
         query = {"from_start": int(from_start)}
