@@ -14,6 +14,7 @@ from accord.flow.flow import Flow
 from accord.flow.trigger import FilesTrigger, ManualTrigger, PollTrigger, ScheduleTrigger, Trigger
 from accord.monitor.charts import charts_of
 from accord.monitor.drawing import draw_map, lines_of
+from accord.monitor.flow_picture import draw_steps
 from accord.monitor.live import shown_figures
 from accord.monitor.message_views import MessageViews
 from accord.monitor.rates import Rates
@@ -98,6 +99,7 @@ class Views:
             "view": self._flow_view(told),
             "triggers": [_trigger_words(trigger) for trigger in flow.triggers],
             "declaration": _text_of(self._project, flow),
+            "picture": Markup(draw_steps(flow, history["steps"])),  # noqa: S704 (drawing escapes what it is given)
             **history,
         }
 
