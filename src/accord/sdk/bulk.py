@@ -12,12 +12,12 @@ at the end (``replace``, ``history``, ``delete_missing``) is staged; ``finish`` 
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from accord.record import Entity
+from accord.record import Entity, Reject
 from accord.record.batch import Batch
 
 if TYPE_CHECKING:
@@ -103,6 +103,45 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     updated: int | None = None
     unchanged: int | None = None
     deleted: int | None = None
+
+
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """What a target keeps of a chunk, or of the end of a load, in the transaction of the data."""
+
+    rows: int = 0
+    rejects: tuple[RowReject, ...] = ()
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int | None = None
+
+    @property
+    def written(self) -> Written:
+        """The answer to a repeat."""
+        return Written(self.rows, self.rejects, was_there=True)
+
+
+def loaded_of(entries: Iterable[LedgerEntry]) -> Loaded:
+    """All entries of a load together."""
+    found = list(entries)
+    deleted = [entry.deleted for entry in found if entry.deleted is not None]
+    return Loaded(
+        inserted=sum(entry.inserted for entry in found),
+        updated=sum(entry.updated for entry in found),
+        unchanged=sum(entry.unchanged for entry in found),
+        deleted=sum(deleted) if deleted else None,
+    )
+
+
+def too_many_deleted(gone: int, total: int, share_max: float) -> Reject | None:
+    """The guard of DELETE_MISSING: None when ``gone`` of ``total`` rows may be deleted."""
+    if gone <= total * share_max:
+        return None
+    return Reject(
+        f"{gone} of {total} rows were not read and would be deleted, more than {share_max:.0%} (`deleted_share_max`); nothing was "
+        "deleted. If the source is right, raise the share for one run",
+        code="connector.too-many-deleted",
+    )
 
 
 class Load(Protocol):

@@ -13,24 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from accord.errors import ConnectorError
-from accord.sdk.bulk import Loaded, RowReject, Written
+from accord.sdk.bulk import LedgerEntry, Loaded, loaded_of
 
 FINISHED = -1
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """What is kept of a chunk, or of the end of a load."""
-
-    rows: int = 0
-    rejects: tuple[RowReject, ...] = ()
-    inserted: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    deleted: int | None = None
-
-    @property
-    def written(self) -> Written:
-        return Written(self.rows, self.rejects, was_there=True)
 
 
 class Ledger:
@@ -67,12 +52,12 @@ class Ledger:
         connection.execute(self.table.delete().where(self.table.c.at < _now() - kept))
         connection.commit()
 
-    def find(self, connection: sa.Connection, load_id: str, chunk: int) -> Entry | None:
+    def find(self, connection: sa.Connection, load_id: str, chunk: int) -> LedgerEntry | None:
         c = self.table.c
         text = connection.scalar(sa.select(c.entry).where(c.load_id == load_id, c.chunk == chunk))
-        return None if text is None else msgspec.json.decode(text, type=Entry)
+        return None if text is None else msgspec.json.decode(text, type=LedgerEntry)
 
-    def store(self, connection: sa.Connection, load_id: str, chunk: int, entry: Entry) -> None:
+    def store(self, connection: sa.Connection, load_id: str, chunk: int, entry: LedgerEntry) -> None:
         """Raises IntegrityError when it is there already."""
         text = msgspec.json.encode(entry).decode()
         connection.execute(self.table.insert(), {"load_id": load_id, "chunk": chunk, "entry": text, "at": _now()})
@@ -80,14 +65,7 @@ class Ledger:
     def sums(self, connection: sa.Connection, load_id: str) -> Loaded:
         """Over all chunks."""
         texts = connection.scalars(sa.select(self.table.c.entry).where(self.table.c.load_id == load_id))
-        entries = [msgspec.json.decode(text, type=Entry) for text in texts]
-        deleted = [entry.deleted for entry in entries if entry.deleted is not None]
-        return Loaded(
-            inserted=sum(entry.inserted for entry in entries),
-            updated=sum(entry.updated for entry in entries),
-            unchanged=sum(entry.unchanged for entry in entries),
-            deleted=sum(deleted) if deleted else None,
-        )
+        return loaded_of(msgspec.json.decode(text, type=LedgerEntry) for text in texts)
 
 
 def _now() -> dt.datetime:

@@ -17,14 +17,14 @@ import sqlalchemy as sa
 
 from accord.connectors.sql.bulk import statements
 from accord.connectors.sql.bulk.copying import copy, text_of
-from accord.connectors.sql.bulk.ledger import FINISHED, Entry, Ledger
+from accord.connectors.sql.bulk.ledger import FINISHED, Ledger
 from accord.connectors.sql.bulk.table import LoadTable
 from accord.connectors.sql.database import CommitFailed, Database
 from accord.connectors.sql.errors import outcome_of
 from accord.connectors.sql.tables import Misfit, Plan
 from accord.errors import ConnectorError
 from accord.record import Entity, Reject
-from accord.sdk.bulk import Chunk, Loaded, LoadMode, LoadSpec, RowReject, Written
+from accord.sdk.bulk import Chunk, LedgerEntry, Loaded, LoadMode, LoadSpec, RowReject, Written, too_many_deleted
 from accord.sdk.connector import LoadFailed
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class SqlLoad:
                 for row, why in refused
             )
             inserted, updated = counts
-            entry = Entry(
+            entry = LedgerEntry(
                 rows=rows - len(rejects),
                 rejects=rejects,
                 inserted=inserted,
@@ -254,25 +254,26 @@ class SqlLoad:
         self._drop_stage()
         return made
 
-    def _show(self, connection: sa.Connection) -> Entry:
+    def _show(self, connection: sa.Connection) -> LedgerEntry:
         table = self.table
         match self._spec.mode:
             case LoadMode.REPLACE:
                 before, after = statements.replace(table)
                 deleted = connection.exec_driver_sql(before).rowcount
                 connection.exec_driver_sql(after)
-                return Entry(deleted=deleted)
+                return LedgerEntry(deleted=deleted)
             case LoadMode.DELETE_MISSING:
                 total, gone = connection.exec_driver_sql(statements.count_missing(table)).one()
-                if gone > total * self._spec.deleted_share_max:
-                    raise LoadFailed(_too_many(int(gone), int(total), self._spec.deleted_share_max))
-                return Entry(deleted=connection.exec_driver_sql(statements.delete_missing(table)).rowcount)
+                refusal = too_many_deleted(int(gone), int(total), self._spec.deleted_share_max)
+                if refusal is not None:
+                    raise LoadFailed(refusal)
+                return LedgerEntry(deleted=connection.exec_driver_sql(statements.delete_missing(table)).rowcount)
             case LoadMode.HISTORY:
                 return self._show_versions(connection)
             case _:
-                return Entry()
+                return LedgerEntry()
 
-    def _show_versions(self, connection: sa.Connection) -> Entry:
+    def _show_versions(self, connection: sa.Connection) -> LedgerEntry:
         started = dt.datetime.fromisoformat(self._spec.started) if self._spec.started else dt.datetime.now(dt.UTC)
         is_raw = self.table.dialect == "sqlite"
         instant = started.astimezone(self._zone).replace(tzinfo=None)
@@ -286,17 +287,9 @@ class SqlLoad:
         connection.execute(sa.text(statements.close_versions(self.table)), values)
         values.pop("no")
         connection.execute(sa.text(statements.open_versions(self.table)), values)
-        return Entry()
+        return LedgerEntry()
 
     def _drop_stage(self) -> None:
         if self._is_staged:
             with self._database.writing() as connection:
                 connection.exec_driver_sql(statements.drop_stage(self.table))
-
-
-def _too_many(gone: int, total: int, share_max: float) -> Reject:
-    return Reject(
-        f"{gone} of {total} rows were not read and would be deleted, more than {share_max:.0%} (`deleted_share_max`); nothing was "
-        "deleted. If the source is right, raise the share for one run",
-        code="connector.sql-too-many-deleted",
-    )
