@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import bz2
 import datetime as dt
+import gzip
+import lzma
+import zipfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -292,3 +296,55 @@ def test_a_file_that_breaks_says_so_and_the_next_is_read(tmp_path: Path) -> None
     first, second = in_bulk(files, {"pattern": "*.csv"})
     assert "lacks the column" in first.odd[0].reason and first.frame.height == 0
     assert second.frame.height == 1 and second.is_last
+
+
+@pytest.mark.parametrize("packed", ["gz", "bz2", "xz", "zip"])
+def test_compressed_files(tmp_path: Path, packed: str) -> None:
+    files = share(tmp_path)
+    text = ("id,name\n" + "".join(f"{i},n\n" for i in range(30))).encode()
+    target = files.root / f"o.csv.{packed}"
+    if packed == "zip":
+        with zipfile.ZipFile(target, "w") as archive:
+            archive.writestr("o.csv", text)
+    else:
+        target.write_bytes({"gz": gzip, "bz2": bz2, "xz": lzma}[packed].compress(text))  # type: ignore[attr-defined]
+    declared = {"pattern": "*.csv.*", "fields": {"id": "integer", "name": "string"}}
+    assert same(files, declared, 7) == (30, 0)
+    target.write_bytes(target.read_bytes()[:-9])
+    (broken,) = in_bulk(files, declared)
+    assert "cannot be unpacked" in broken.odd[0].reason
+
+
+def test_parquet(tmp_path: Path) -> None:
+    files = share(tmp_path)
+    frame = pl.DataFrame(
+        {
+            "id": [1, 2], "name": ["Åda", None],
+            "total": [Decimal("1.50"), None], "day": [dt.date(2026, 1, 31), None], "paid": [True, None],
+            "at": [dt.datetime(2026, 1, 31, 9, tzinfo=dt.UTC), dt.datetime(2026, 1, 31, 9, 0, 0, 5, tzinfo=dt.UTC)], "other": [1.5, 2.5],
+        }
+    )  # fmt: skip
+    frame.write_parquet(files.root / "o.parquet")
+    assert same(files, {"pattern": "*.parquet"}, 1) == (2, 0)
+    (batch,) = in_bulk(files, {"pattern": "*.parquet"})
+    assert (
+        batch.frame["total"].to_list() == [Decimal("1.5"), None]
+        and batch.frame["at"].to_list() == frame["at"].to_list()
+    )
+    files.put("o.parquet", b"PAR1 this is none")
+    (broken,) = in_bulk(files, {"pattern": "*.parquet"})
+    assert "cannot be read" in broken.odd[0].reason
+
+
+def test_rows_outside_of_what_is_asked_for_are_left_out(tmp_path: Path) -> None:
+    files = share(tmp_path)
+    files.put("o.csv", "id,name\n1,a\n2,b\n3,c\nx,d\n")
+
+    async def scene() -> None:
+        async with files.open() as connection:
+            request = BulkRead(cursor="id", since=2, until=3)
+            (batch,) = [b async for b in connection.read_bulk(files.entity(pattern="*.csv"), request)]
+        assert batch.frame["id"].to_list() == [2] and batch.numbers is not None and batch.numbers.to_list() == [2]
+        assert [odd.number for odd in batch.odd] == [4]
+
+    asyncio.run(scene())

@@ -83,14 +83,30 @@ def batches(
                 row=0 if block.is_end else block.mark.number,
                 done=dict(done),
             )
+            frame, numbers = _since(block, request)
             yield Batch(
-                frame=block.frame.select(list(fields)) if len(fields) < block.frame.width else block.frame,
+                frame=frame.select(list(fields)) if len(fields) < frame.width else frame,
                 position=msgspec.to_builtins(at),
-                numbers=block.numbers,
+                numbers=numbers,
                 odd=block.odd,
                 origin=file.name,
                 is_last=block.is_end and place == len(left) - 1,
             )
+
+
+def _since(block: Block, request: BulkRead) -> tuple[Any, Any]:
+    """A file is read whole; its rows outside ``since`` and ``until`` are left out. Odd rows stay: rows decide about them."""
+    import polars as pl
+
+    if not request.cursor or request.cursor not in block.frame.columns:
+        return block.frame, block.numbers
+    column = block.frame[request.cursor]
+    keep = pl.Series([True]).new_from_index(0, block.frame.height)
+    if request.since is not None:
+        keep = keep & (column >= request.since).fill_null(True)
+    if request.until is not None:
+        keep = keep & (column < request.until).fill_null(True)
+    return block.frame.filter(keep), block.numbers.filter(keep)
 
 
 def _nothing(fields: Any, done: dict[str, str]) -> Batch:

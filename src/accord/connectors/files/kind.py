@@ -109,8 +109,8 @@ def _check_entity(name: str, entity: Entity, faults: Faults) -> None:
                 what = f"`{key}` of '{name}' names '{field}', which is no field of it."
                 faults.add("connector.files-field", place, what, did_you_mean(field, entity.fields))
     _check_name(name, entity, extra, faults)
-    if form == "excel" and (extra.name or extra.append):
-        what = f"'{name}' would be written as Excel, which is only read."
+    if form in ("excel", "parquet") and (extra.name or extra.append):
+        what = f"'{name}' would be written as {form}, which is only read."
         faults.add("connector.files-format", place, what, "Use csv, json, jsonl, xml or fixed for writing.")
     if extra.append and form in ("json", "xml"):
         what = f"'{name}' appends to a {form} document, which has one end only."

@@ -24,6 +24,8 @@ import msgspec
 
 from accord.connectors.files.documents import ExcelReader, JsonReader, XmlReader
 from accord.connectors.files.folder import Arrived, Folder
+from accord.connectors.files.packed import is_packed, unpack
+from accord.connectors.files.parquet import ParquetReader
 from accord.connectors.files.rows import (
     CsvReader,
     FixedReader,
@@ -53,6 +55,7 @@ READERS: dict[str, Any] = {
     "json": JsonReader,
     "xml": XmlReader,
     "excel": ExcelReader,
+    "parquet": ParquetReader,
 }
 TEXT_FORMATS = ("csv", "jsonl", "fixed", "json")
 
@@ -153,7 +156,13 @@ def _rows(
 @contextlib.contextmanager
 def opened(path: Path, encoding: str) -> Iterator[tuple[BinaryIO, str]]:
     """The file and its encoding; where lines are not split by one byte, a UTF-8 copy of it. Raises Unreadable."""
-    with path.open("rb") as file:
+    with contextlib.ExitStack() as stack:
+        file: Any
+        if is_packed(path.name):
+            file = stack.enter_context(tempfile.TemporaryFile())
+            unpack(path, file)
+        else:
+            file = stack.enter_context(path.open("rb"))
         if is_by_byte(encoding):
             yield file, encoding
             return

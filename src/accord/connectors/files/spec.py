@@ -9,7 +9,7 @@ import msgspec
 
 from accord.settings.decode import Size
 
-Format = Literal["csv", "json", "jsonl", "xml", "fixed", "excel"]
+Format = Literal["csv", "json", "jsonl", "xml", "fixed", "excel", "parquet"]
 FORMATS_BY_SUFFIX: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -22,6 +22,7 @@ FORMATS_BY_SUFFIX: dict[str, Format] = {
     ".xlsm": "excel",
     ".xls": "excel",
     ".ods": "excel",
+    ".parquet": "parquet",
 }
 
 
@@ -90,7 +91,10 @@ class FilesEntity(msgspec.Struct, frozen=True, kw_only=True):
         if self.format:
             return self.format
         for text in (file_name, self.pattern, self.name, self.append):
-            suffix = "." + text.lower().rpartition(".")[2]
+            plain = text.lower()
+            for packed in (".gz", ".bz2", ".xz", ".zip"):
+                plain = plain.removesuffix(packed)
+            suffix = "." + plain.rpartition(".")[2]
             if suffix in FORMATS_BY_SUFFIX:
                 return FORMATS_BY_SUFFIX[suffix]
         return "csv"
