@@ -13,6 +13,7 @@ from accord.journal.parts import ALL_PARTS
 from accord.journal.shared import part_of
 
 IS_OF_PARTS = f"(? = {ALL_PARTS} OR (? >> part_of(m.flow, m.key)) & 1)"  # of table m; both values are the mask
+CLOCK_SLACK = dt.timedelta(hours=1)  # by which the clocks of those who accept may differ or be set back
 _LEASE = "SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.in_doubt, m.replayed_in FROM messages m JOIN contents c USING (seq)"
 _LEASE_ELIGIBLE = f"{_LEASE} WHERE m.state = 0 AND m.is_head = 1 AND m.flow = ? AND m.seq > ? ORDER BY m.seq LIMIT ?"
 _LEASE_ELIGIBLE_OF = f"{_LEASE} WHERE m.state = 0 AND m.is_head = 1 AND m.flow = ? AND m.seq > ? AND {IS_OF_PARTS} ORDER BY m.seq LIMIT ?"
@@ -140,6 +141,12 @@ class SqliteReads:
         """A search of settled messages by flow or key reads the table; from the event loop use a reader's thread."""
         if state and state not in _STATE_CONDITIONS:
             return []
+        if since is not None:
+            after_seq = max(after_seq, self._seq_at(since - CLOCK_SLACK) - 1)
+        end_seq = before_seq
+        if until is not None:
+            last = self._seq_at(until + CLOCK_SLACK)
+            end_seq = min(before_seq, last) if before_seq else last
         conditions = ["m.seq > ?"]
         values: list[Any] = [after_seq]
         for column, value in (("flow", flow), ("key", key), ("id", id)):
@@ -149,7 +156,7 @@ class SqliteReads:
         if state:
             conditions.append(_STATE_CONDITIONS[state])
         for condition, bound in (
-            ("m.seq < ?", before_seq or None),
+            ("m.seq < ?", end_seq if before_seq or until else None),
             ("m.accepted_at >= ?", since),
             ("m.accepted_at < ?", until),
         ):
@@ -160,6 +167,23 @@ class SqliteReads:
         query = f"{_ROW}{' AND '.join(conditions)} ORDER BY m.seq {order} LIMIT ?"
         rows = self._db.execute(query, (*values, limit)).fetchall()
         return [self._to_row(row) for row in rows]
+
+    def _seq_at(self, moment: dt.datetime) -> int:
+        """The first sequence number accepted at this time or later, found by halving: messages come in the order of time."""
+        wanted = to_us(moment)
+        # One query each: SQLite reads the whole table for both in one.
+        low = self._db.execute("SELECT coalesce(min(seq), 0) FROM messages").fetchone()[0]
+        high = self._db.execute("SELECT coalesce(max(seq), -1) FROM messages").fetchone()[0] + 1
+        while low < high:
+            middle = (low + high) // 2
+            seq, at = self._db.execute(
+                "SELECT seq, accepted_at FROM messages WHERE seq >= ? ORDER BY seq LIMIT 1", (middle,)
+            ).fetchone()
+            if at >= wanted:
+                high = middle
+            else:
+                low = seq + 1
+        return int(low)
 
     def size_bytes(self) -> int:
         """The journal file as SQLite counts it, without the write-ahead log."""
