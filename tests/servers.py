@@ -156,6 +156,7 @@ class PostgresServer(Server):
             "listen_addresses": "127.0.0.1",
             "port": self.port,
             "unix_socket_directories": str(self.folder),
+            "wal_level": "logical",
         }
         if not self.is_synced:
             options["fsync"] = "off"  # a killed process loses nothing of it, only a killed machine would

@@ -27,7 +27,8 @@ ORIGIN_HEADER = "accord-origin"
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     """A record as it came: JSON ``body``, the source's ``event_id`` ('' if none), ``topic``, and ``fetch``: read it by this key.
-    ``malformed``: why the source could not read the record; it is kept as a dead letter. ``origin``: where a person finds it."""
+    ``malformed``: why the source could not read the record; it is kept as a dead letter. ``origin``: where a person finds it.
+    ``headers``: what else the source tells."""
 
     source: str
     body: bytes
@@ -38,6 +39,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     parent_span_id: str = ""
     malformed: str = ""
     origin: str = ""
+    headers: Mapping[str, str] = {}
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -87,7 +89,7 @@ class Acceptor:
     def message(self, flow: Flow, arrival: Arrival, *, is_backfill: bool = False) -> Message:
         """``is_backfill``: live messages go before it where they wait for one system."""
         id = new_id()
-        headers = {}
+        headers = dict(arrival.headers)
         if arrival.topic:
             headers[TOPIC_HEADER] = arrival.topic
         if arrival.fetch:

@@ -22,6 +22,7 @@ from accord.engine.admission import Bounds, SystemBounds, sources_of
 from accord.engine.alerts.watch import Alerts
 from accord.engine.answer import Answer
 from accord.engine.bulk.desk import BulkDesk, BulkSchedule
+from accord.engine.changes import ChangeReader
 from accord.engine.clock import Clock, SystemClock
 from accord.engine.cluster.cluster import Cluster, MemberSettings
 from accord.engine.control import Control, ControlApi
@@ -47,7 +48,7 @@ from accord.engine.subscribe import subscribe_forever
 from accord.engine.versions import Versions, held_for_version
 from accord.errors import JournalError, SettingsError
 from accord.flow.flow import Flow
-from accord.flow.trigger import FilesTrigger, PollTrigger, ScheduleTrigger
+from accord.flow.trigger import ChangesTrigger, FilesTrigger, PollTrigger, ScheduleTrigger
 from accord.journal.group import Journal
 from accord.journal.operations import Lease, Settle, State
 from accord.journal.shared import SharedStore
@@ -400,9 +401,13 @@ class Engine:
         if self.settings.with_web:
             self._spawn(self.history.run)
         files: dict[str, list[tuple[Flow, FilesTrigger]]] = {}
+        changes: dict[str, dict[str, list[tuple[Flow, ChangesTrigger]]]] = {}
         for flow in self.flows.values():
             for trigger in flow.triggers:
-                if isinstance(trigger, FilesTrigger):
+                if isinstance(trigger, ChangesTrigger):
+                    system = changes.setdefault(trigger.entity.partition(".")[0], {})
+                    system.setdefault(trigger.entity, []).append((flow, trigger))
+                elif isinstance(trigger, FilesTrigger):
                     files.setdefault(trigger.entity, []).append((flow, trigger))
                 elif isinstance(trigger, PollTrigger):
                     self._read([flow], trigger)
@@ -416,6 +421,13 @@ class Engine:
                 self._spawn_one(times.name, times.run)
         for found in files.values():  # one reader for all: a file is moved when it has been read
             self._read([flow for flow, _ in found], min((trigger for _, trigger in found), key=lambda t: t.every_s))
+        for name, wanted in changes.items():
+            self._read_changes(name, wanted)
+
+    def _read_changes(self, system: str, wanted: dict[str, list[tuple[Flow, ChangesTrigger]]]) -> None:
+        port = self._ports[system]
+        reader = ChangeReader(wanted, port, self.acceptor, self.journal, self.clock, self.observer)
+        self._spawn_one(reader.name, reader.run)
 
     def _read(self, flows: list[Flow], trigger: PollTrigger | FilesTrigger) -> None:
         port = self._ports[trigger.entity.partition(".")[0]]

@@ -122,6 +122,10 @@ def _of_systems(status: Mapping[str, Any], metrics: MetricsView) -> Iterator[Met
         for budget in one["budgets"]:
             left.add_metric([one["name"], budget["name"]], budget["left"])
     yield left
+    retained = _gauge("accord_changes_retained_bytes", "Log a database keeps for a stream of changes", ["system"])
+    for name, size_bytes in metrics.changes_retained_bytes.items():
+        retained.add_metric([name], size_bytes)
+    yield retained
 
 
 def _of_engine(status: Mapping[str, Any], metrics: MetricsView) -> Iterator[Metric]:

@@ -18,7 +18,15 @@ from accord.flow.kinds import step_kinds
 from accord.flow.parts import DeclaredSystem, Parts
 from accord.flow.read import FlowSpec
 from accord.flow.step import Plan, State, StepContext, StepKind, find_entity
-from accord.flow.trigger import FilesTrigger, ManualTrigger, PollTrigger, ScheduleTrigger, Trigger, WebhookTrigger
+from accord.flow.trigger import (
+    ChangesTrigger,
+    FilesTrigger,
+    ManualTrigger,
+    PollTrigger,
+    ScheduleTrigger,
+    Trigger,
+    WebhookTrigger,
+)
 from accord.mapping.contract import Contract, compile_contract
 from accord.mapping.environment import Environment
 from accord.mapping.expression import compile_expression
@@ -63,6 +71,7 @@ def compile_flow(spec: FlowSpec, parts: Parts, faults: Faults, kinds: dict[str, 
         response_timeout_s=spec.response_timeout_s,
         source_entity=plan.source,
         contract=contract,
+        partial_contract=_partial(spec, entity, parts, faults),
         key_of=key_of,
         steps=steps,
         start_path="0.validate" if plan.is_validated else "start",
@@ -73,6 +82,15 @@ def compile_flow(spec: FlowSpec, parts: Parts, faults: Faults, kinds: dict[str, 
         priority=spec.priority,
         place=spec.place,
     )
+
+
+def _partial(spec: FlowSpec, entity: Entity, parts: Parts, faults: Faults) -> Contract | None:
+    """For deletes and truncates, which tell of a row no more than its key."""
+    if not any(isinstance(trigger, ChangesTrigger) for trigger in spec.triggers):
+        return None
+    fields = {name: msgspec.structs.replace(field, nullable=True) for name, field in entity.fields.items()}
+    partial = msgspec.structs.replace(entity, fields=fields, rules=())
+    return compile_contract(partial, parts.functions, faults, types_only=True)
 
 
 def _inner_prefix(at: StepContext, local: str) -> str:
@@ -124,6 +142,10 @@ def _check_trigger(trigger: Trigger, system: DeclaredSystem, entity: Entity, fau
                     else "Declare what an incremental read needs (a cursor field)."
                 )
                 _cannot(faults, trigger.place, entity, system, "can be polled for changes", mend)
+        case ChangesTrigger():
+            if not can.stream_changes:
+                mend = "It takes a table of PostgreSQL (connector sql) with a `key` and without `children`; else use {poll: …}."
+                _cannot(faults, trigger.place, entity, system, "tells its changes from a log", mend)
         case FilesTrigger():
             if not (can.read_changes or can.listen):
                 _cannot(faults, trigger.place, entity, system, "comes as files", "Use a system of connector 'files'.")

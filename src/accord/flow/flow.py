@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from accord.errors import NOWHERE, Place, Problem, RecordError
 from accord.flow.commands import Command, ErrorPolicy, Fetch, Finished, Running
@@ -15,9 +15,11 @@ from accord.flow.shape import StepShape
 from accord.flow.trigger import Trigger
 from accord.mapping.contract import Contract
 from accord.record import Done, Entity, Message, Reject
-from accord.record.message import FETCH_HEADER
+from accord.record.message import CHANGE_HEADER, FETCH_HEADER
 from accord.sdk.http import encode_json
 from accord.settings.node import Node
+
+_PARTIAL = ("delete", "truncate")
 
 
 class Flow:
@@ -28,6 +30,7 @@ class Flow:
     ``policy``: the flow's own; a command's policy, if set, goes before it. ``tests``: its declared tests, as nodes.
     ``priority``: its share where several flows wait for one system.
     ``contract``: what it asks of the records it starts with (types only, unless it validates them first).
+    ``partial_contract``: the same for a row that was deleted.
     ``mappings``: names of those it uses. ``names``: static path of a step to its ``as`` name.
     ``shapes``: static path of a step to what compiling knew of it.
     """
@@ -46,6 +49,7 @@ class Flow:
         response_timeout_s: float,
         source_entity: Entity | None,
         contract: Contract,
+        partial_contract: Contract | None = None,
         key_of: Callable[[bytes, str], str],
         steps: tuple[Step, ...],
         start_path: str = "start",
@@ -71,6 +75,7 @@ class Flow:
         self.priority = priority
         self.place = place
         self.contract = contract
+        self._partial_contract = partial_contract
         self._key_of = key_of
         self._steps = steps
         self._start_path = start_path
@@ -81,6 +86,11 @@ class Flow:
     def key_of(self, body: bytes, fallback: str) -> str:
         """The ordering key of a record's JSON; ``fallback`` when the body does not give one. Never raises."""
         return self._key_of(body, fallback)
+
+    def contract_of(self, message: Message) -> Contract:
+        """What is asked of the record of this message; of a deleted row not more than its key is known."""
+        is_partial = self._partial_contract is not None and message.headers.get(CHANGE_HEADER) in _PARTIAL
+        return cast(Contract, self._partial_contract) if is_partial else self.contract
 
     def run(self, message: Message, tracer: Tracer | None = None) -> Running:
         """Runs the flow for one message; ``tracer`` follows every step. The generator raises StepRejected when the record is refused."""
@@ -119,7 +129,7 @@ class Flow:
                 raise StepRejected("start.fetch", (Problem(answer.code, answer.path, answer.reason),))
             body = encode_json(answer.result)
         try:
-            frame.record = self.contract.decode(body)
+            frame.record = self.contract_of(message).decode(body)
         except RecordError as error:
             raise StepRejected(self._start_path, error.problems) from error
         if self.source_entity is not None:

@@ -10,12 +10,19 @@ import msgspec
 from cronsim import CronSim, CronSimError
 
 from accord.errors import NOWHERE, Faults, Place, did_you_mean
+from accord.sdk.capture import ChangeKind
 from accord.settings.decode import decode
 from accord.settings.node import Node
 
 POLL_EVERY_S = 60.0
 FILES_EVERY_S = 2.0
 EVERY_S_MIN = 0.1
+CHANGES_TAKEN = (
+    ChangeKind.SNAPSHOT,
+    ChangeKind.INSERT,
+    ChangeKind.UPDATE,
+    ChangeKind.DELETE,
+)  # a truncate when asked for
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -41,6 +48,14 @@ class FilesTrigger(msgspec.Struct, frozen=True, tag="files"):
 
     entity: str
     every_s: float = FILES_EVERY_S
+    place: Place = NOWHERE
+
+
+class ChangesTrigger(msgspec.Struct, frozen=True, tag="changes"):
+    """Changes of rows of ``entity`` from the database's own log, of the kinds ``topics``."""
+
+    entity: str
+    topics: tuple[str, ...]
     place: Place = NOWHERE
 
 
@@ -70,7 +85,7 @@ class ManualTrigger(msgspec.Struct, frozen=True, tag="manual"):
     place: Place = NOWHERE
 
 
-Trigger: TypeAlias = WebhookTrigger | PollTrigger | FilesTrigger | ScheduleTrigger | ManualTrigger
+Trigger: TypeAlias = WebhookTrigger | PollTrigger | FilesTrigger | ChangesTrigger | ScheduleTrigger | ManualTrigger
 
 
 class _Webhook(msgspec.Struct, frozen=True):
@@ -86,6 +101,11 @@ class _Poll(msgspec.Struct, frozen=True):
 class _Files(msgspec.Struct, frozen=True):
     files: str
     every: dt.timedelta = dt.timedelta(seconds=FILES_EVERY_S)
+
+
+class _Changes(msgspec.Struct, frozen=True):
+    changes: str
+    topic: ChangeKind | tuple[ChangeKind, ...] = CHANGES_TAKEN
 
 
 class _Every(msgspec.Struct, frozen=True):
@@ -105,6 +125,7 @@ TRIGGER_SPECS: dict[str, type[msgspec.Struct]] = {
     "webhook": _Webhook,
     "poll": _Poll,
     "files": _Files,
+    "changes": _Changes,
     "schedule": _Schedule,
     "manual": _Manual,
 }
@@ -141,6 +162,8 @@ def read_trigger(node: Node, faults: Faults, zone: str) -> Trigger | None:
             return PollTrigger(entity, _checked(every, node, faults), node.place)
         case _Files(files=entity, every=every):
             return FilesTrigger(entity, _checked(every, node, faults), node.place)
+        case _Changes(changes=entity, topic=topic):
+            return ChangesTrigger(entity, (topic,) if isinstance(topic, ChangeKind) else topic, node.place)
         case _Manual(manual=entity):
             return ManualTrigger(entity, node.place)
         case _Schedule():

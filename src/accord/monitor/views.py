@@ -11,7 +11,7 @@ from accord.engine.control import LIST_MAX, Control, whole_number
 from accord.engine.history import Kind
 from accord.engine.operators.audit import newest_first
 from accord.flow.flow import Flow
-from accord.flow.trigger import FilesTrigger, ManualTrigger, PollTrigger, ScheduleTrigger, Trigger
+from accord.flow.trigger import ChangesTrigger, FilesTrigger, ManualTrigger, PollTrigger, ScheduleTrigger, Trigger
 from accord.monitor.charts import charts_of
 from accord.monitor.drawing import draw_map, lines_of
 from accord.monitor.flow_picture import draw_steps
@@ -161,6 +161,8 @@ def _trigger_words(trigger: Trigger) -> str:
             return f"polls {entity} every {every_s:g} s"
         case FilesTrigger(entity=entity):
             return f"files of {entity}"
+        case ChangesTrigger(entity=entity, topics=kinds):
+            return f"changes of {entity} ({', '.join(kinds)})"
         case ManualTrigger(entity=entity):
             return f"{entity} by hand"
         case _:

@@ -270,6 +270,30 @@ class BulkRunStopped(Event, frozen=True):
     reason: str
 
 
+class ChangesBehind(Event, frozen=True):
+    """A database keeps more of its log for a stream of changes than `lag_max` allows: its disk may fill."""
+
+    name = "changes.behind"
+    level = Level.WARNING
+    system: str
+    retained_bytes: int
+
+
+class ChangesCaughtUp(Event, frozen=True):
+    name = "changes.caught-up"
+    system: str
+    retained_bytes: int
+
+
+class ChangesNotice(Event, frozen=True):
+    """Something about captured tables that is no change of a row: columns that came or went, a truncate, a slot begun anew."""
+
+    name = "changes.notice"
+    level = Level.WARNING
+    system: str
+    notice: str
+
+
 class JournalRefused(Event, frozen=True):
     """The journal could not commit (disk full, I/O error): nothing of the group was accepted."""
 

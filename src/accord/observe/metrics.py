@@ -98,6 +98,7 @@ class MetricsView(msgspec.Struct, frozen=True, kw_only=True):
     refused: dict[str, dict[str, int]]
     commit: HistogramView
     operations: int
+    changes_retained_bytes: dict[str, int] = {}  # log that databases keep for streams of changes, by system
 
 
 class FlowMetrics:
@@ -158,6 +159,7 @@ class Metrics:
         self._systems: dict[str, SystemMetrics] = {}
         self.commits = CommitMetrics()
         self.refused: collections.Counter[tuple[str, int]] = collections.Counter()  # by system and status
+        self.changes_retained_bytes: dict[str, int] = {}
 
     def flow(self, name: str) -> FlowMetrics:
         found = self._flows.get(name)
@@ -181,6 +183,7 @@ class Metrics:
             refused=refused,
             commit=self.commits.duration.view(),
             operations=self.commits.operations,
+            changes_retained_bytes=dict(self.changes_retained_bytes),
         )
 
 
@@ -207,6 +210,7 @@ def added_up(views: Sequence[MetricsView]) -> MetricsView:
         refused={name: _counts(found) for name, found in _by_name([view.refused for view in views]).items()},
         commit=_histogram([view.commit for view in views]),
         operations=sum(view.operations for view in views),
+        changes_retained_bytes=_counts([view.changes_retained_bytes for view in views]),
     )
 
 

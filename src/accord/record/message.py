@@ -10,6 +10,8 @@ TOPIC_HEADER = "accord-topic"
 FETCH_HEADER = "accord-fetch"
 PARENT_SPAN_HEADER = "accord-parent-span"
 BACKFILL_HEADER = "accord-backfill"
+CHANGE_HEADER = "accord-change"
+OLD_HEADER = "accord-old"
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +22,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     Header ``accord-topic`` is the webhook topic; ``accord-fetch`` (if set) the key of the record to read from the source
     because the body holds only an id; ``accord-parent-span`` the span of whoever sent it (W3C);
     ``accord-backfill`` (if set): it is of a catch-up, so live messages go before it.
+    because the body holds only an id; ``accord-backfill`` (if set): it is of a catch-up, so live messages go before it;
+    ``accord-change`` what happened to the row this is about, ``accord-old`` (if known) the row before, as JSON.
     """
 
     id: str

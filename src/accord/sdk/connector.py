@@ -60,6 +60,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     read: bool = False
     read_changes: bool = False
     read_takes_away: bool = False
+    stream_changes: bool = False  # the connection is an ``accord.sdk.capture.ChangeSource`` for this entity
     get: bool = False
     listen: bool = False
     write: frozenset[WriteMode] = frozenset()

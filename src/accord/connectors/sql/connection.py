@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from accord.connectors.sql import capture_setup as setup
 from accord.connectors.sql.bulk.ledger import Ledger
 from accord.connectors.sql.bulk.load import SqlLoad
 from accord.connectors.sql.calls import call
@@ -29,6 +30,7 @@ from accord.errors import ConnectorError
 from accord.record import Done, Entity, Outcome, Partial, Reject
 from accord.record.batch import Batch
 from accord.sdk.bulk import BulkRead, LoadSpec
+from accord.sdk.capture import Capture, ChangeStream
 from accord.sdk.connector import CallItem, Connection, Context, Operation, Page, ReadFailed, WriteItem, WriteMode
 
 _Pending = tuple[Sequence[WriteItem], "asyncio.Future[Outcome]"]
@@ -247,6 +249,25 @@ class SqlConnection(Connection):
         """See ``accord.sdk.bulk.BulkTarget``."""
         ledger = Ledger(self._settings.effects_table)
         return SqlLoad(self.database, self._plan, entity, spec, ledger, self._settings.effects_kept, self._zone)
+
+    def changes(self, entities: Sequence[Entity], position: Any) -> ChangeStream:
+        from accord.connectors.sql.capture import SlotStream  # psycopg is an extra
+
+        return SlotStream(self.database, self._settings, self._capture_names, entities, position)
+
+    async def captures(self) -> Sequence[Capture]:
+        found: Capture | None = await self._reading(setup.slot_of, self._capture_names.slot)
+        return [found] if found is not None else []
+
+    async def drop_capture(self) -> bool:
+        is_dropped: bool = await self._reading(setup.drop_slot, self._capture_names.slot)
+        if not self._settings.changes.publication:  # one that was named is the database's own
+            await self._reading(setup.drop_publication, self._capture_names.publication)
+        return is_dropped
+
+    @property
+    def _capture_names(self) -> setup.Names:
+        return setup.Names(self._settings.changes, self._context.system)
 
     async def call(self, operation: str, item: CallItem) -> Outcome:
         spec = self._settings.operations[operation]

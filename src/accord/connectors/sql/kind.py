@@ -45,6 +45,7 @@ class SqlKind(KindBase):
             discover=True,
             read=True,
             read_changes=bool(extra.cursor),
+            stream_changes=_can_stream(settings, entity),
             get=bool(entity.key),
             bulk_read=True,
             write=writes,
@@ -78,6 +79,13 @@ class SqlKind(KindBase):
 
 def _load_modes(entity: Entity) -> frozenset[LoadMode]:
     return frozenset(LoadMode) if entity.key else frozenset({LoadMode.APPEND, LoadMode.REPLACE})
+
+
+def _can_stream(settings: SqlSettings, entity: Entity) -> bool:
+    """A keyed table of PostgreSQL; an address that is a secret is taken for one, and the stream itself says if not."""
+    extra = extra_of(entity)
+    is_postgresql = isinstance(settings.url, Secret) or settings.url.startswith("postgresql")
+    return is_postgresql and bool(entity.key) and not (extra.query or extra.children)
 
 
 def _operation(name: str, spec: SqlOperation, faults: Faults) -> Operation:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from accord.settings.node import Node
 from accord.settings.secret import Secret
+from accord.settings.setting_types import Size
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$")]
 NO_NODE = Node(None)
@@ -40,6 +41,22 @@ class SqlOperation(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("`must_change` and `read_only` exclude each other")
 
 
+class SqlChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """How changes are captured from PostgreSQL's log. ``slot`` and ``publication``: ``accord_`` and the system's name unless given.
+
+    ``lag_max``: bytes of log the server may keep for the slot; above it an event warns, or (``above_lag: snapshot``) the slot is given
+    up and everything begins again with a snapshot. ``on_lost``: what to do when the slot does not hold what was not read yet.
+    ``snapshot: false``: only changes from now on.
+    """
+
+    slot: Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9_]{1,63})?$")] = ""
+    publication: Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9_]{1,63})?$")] = ""
+    snapshot: bool = True
+    lag_max: Size = 2 * 2**30  # bytes: a tenth of a small server's disk
+    above_lag: Literal["warn", "snapshot"] = "warn"
+    on_lost: Literal["stop", "snapshot"] = "stop"
+
+
 class SqlSettings(msgspec.Struct, frozen=True, kw_only=True):
     """``url`` is SQLAlchemy's (``postgresql+psycopg://user@host/database``); a relative SQLite path is inside the project."""
 
@@ -55,6 +72,7 @@ class SqlSettings(msgspec.Struct, frozen=True, kw_only=True):
     zone: str = "UTC"  # what datetimes without a zone mean in this database
     write_items_max: Annotated[int, msgspec.Meta(ge=1, le=5000)] = 500
     operations: dict[str, SqlOperation] = {}
+    changes: SqlChanges = SqlChanges()
 
 
 class SqlChild(msgspec.Struct, frozen=True, kw_only=True):
