@@ -28,6 +28,7 @@ COMMANDS = {
     "cancel": "end messages early, with or without undoing what they did",
     "migrate": "let messages of an earlier version finish on today's",
     "map": "try a mapping on a file",
+    "changes": "what databases keep for streams of changes: list, drop",
     "discover": "what a system holds, as entities to copy",
     "systems": "test a system's connection, see its last errors",
     "history": "what a flow or a system did lately, as figures",

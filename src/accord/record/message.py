@@ -21,8 +21,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     id of the event, for dedupe. ``time`` is when it was accepted (UTC): the flow's clock, the same on every attempt.
     Header ``accord-topic`` is the webhook topic; ``accord-fetch`` (if set) the key of the record to read from the source
     because the body holds only an id; ``accord-parent-span`` the span of whoever sent it (W3C);
-    ``accord-backfill`` (if set): it is of a catch-up, so live messages go before it.
-    because the body holds only an id; ``accord-backfill`` (if set): it is of a catch-up, so live messages go before it;
+    ``accord-backfill`` (if set): it is of a catch-up, so live messages go before it;
     ``accord-change`` what happened to the row this is about, ``accord-old`` (if known) the row before, as JSON.
     """
 
