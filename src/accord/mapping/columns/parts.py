@@ -10,7 +10,7 @@ import msgspec
 import polars as pl
 
 from accord.errors import NOWHERE, Faults
-from accord.mapping.columns.column import Column, NoColumn, source
+from accord.mapping.columns.column import MIXED, Column, NoColumn, source
 from accord.mapping.columns.dtypes import records_of, series_of, values_of
 from accord.mapping.environment import Environment
 from accord.mapping.expression import compile_expression
@@ -156,7 +156,7 @@ class Parts:
         self.required |= {name for name in names if not self.fields[name].nullable}
         self.steps.append(Island(column, text, names, field, evaluate, why))
         made = source(pl.col(column), field.type, field.nullable, 0)
-        zone = "mixed" if isinstance(field.type, DateTime) else made.zone
+        zone = MIXED if isinstance(field.type, DateTime) else made.zone
         return msgspec.structs.replace(made, odd=pl.col(f"{column}?"), zone=zone, is_plain=False)
 
     def reference(self, entity: str, to: str, key: pl.Expr, odd: pl.Expr | None) -> Column:

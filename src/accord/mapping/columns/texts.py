@@ -21,6 +21,11 @@ def not_ascii(text: pl.Expr) -> pl.Expr:
     return text.str.len_bytes() != text.str.len_chars()
 
 
+def beyond_latin(text: pl.Expr) -> pl.Expr:
+    """Where case is not surely the same: those up to U+017F are old and settled (beyond, new capitals are still being added)."""
+    return text.str.contains(r"[^\x{0}-\x{17f}]")
+
+
 def text_of(column: Column) -> Column:
     """As ``text()`` writes it. Raises NoColumn where the digits or the zone of a value are not the column's to know."""
     if column.is_literal and column.literal is not None:
@@ -48,4 +53,4 @@ def text_of(column: Column) -> Column:
     return Column(value=made, type=String(), nullable=column.nullable, odd=column.odd, depth=column.depth)
 
 
-__all__ = ["BLANKS", "contains", "not_ascii", "text_of"]
+__all__ = ["BLANKS", "beyond_latin", "contains", "not_ascii", "text_of"]

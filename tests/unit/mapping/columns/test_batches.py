@@ -7,6 +7,7 @@ import subprocess
 import sys
 from decimal import Decimal
 
+import polars as pl
 import pytest
 
 from accord.errors import Faults
@@ -21,6 +22,7 @@ from accord.mapping import (
 )
 from accord.mapping.columns import compile_contract_columns, compile_expression_columns, compile_mapping_columns
 from accord.mapping.columns.dtypes import frame_of, records_of
+from accord.mapping.columns.forms import names_with_forms
 from accord.mapping.spec import Each, Formula, Group, MappingSpec
 from accord.record import Entity, Rule
 from accord.record import types as t
@@ -253,3 +255,19 @@ def test_what_differs_from_message_to_message_is_told(text, asks):
     expression = compile_expression(text, Scope(ORDERS.fields), Faults())
     assert expression is not None
     assert compile_expression_columns(expression, Scope(ORDERS.fields)).asks_its_message is asks
+
+
+def test_case_is_the_same_for_all_latin_letters():
+    letters = pl.Series([chr(code) for code in range(0x180)])
+    assert letters.str.to_uppercase().to_list() == [letter.upper() for letter in letters]
+    assert letters.str.to_lowercase().to_list() == [letter.lower() for letter in letters]
+
+
+ROW_ONLY = """
+add_workdays allocate ascii base64_decode base64_encode duration extract_all flatten hmac_sha256 json_text keys mask mask_email md5
+numbers parse_json sha256 slug title uuid5
+"""
+
+
+def test_every_function_has_a_column_form_or_is_known_to_run_by_rows():
+    assert sorted(set(FunctionTable.builtin().names()) - names_with_forms()) == ROW_ONLY.split()

@@ -7,7 +7,7 @@ import re
 
 import polars as pl
 
-from accord.mapping.columns.column import ANY_DEPTH, FIXED, UTC, Column, NoColumn, either, guarded
+from accord.mapping.columns.column import ANY_DEPTH, FIXED, MIXED, UTC, Column, NoColumn, either, guarded
 from accord.mapping.columns.dtypes import DECIMAL, DURATION
 from accord.mapping.columns.forms.table import form
 from accord.mapping.columns.operators import TIME_MAX, TIME_MIN, together
@@ -59,7 +59,7 @@ def date(value: Column, format_: Column, zone: Column) -> Column:
 
 
 def _clock(time: Column) -> pl.Expr:
-    if time.zone in (FIXED, "mixed"):
+    if time.zone in (FIXED, MIXED):
         raise NoColumn("the clock of a zone that is not the column's")
     return time.value if time.zone == UTC else time.value.dt.convert_time_zone(time.zone)
 

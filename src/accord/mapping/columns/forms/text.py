@@ -1,4 +1,4 @@
-"""Text. Case mapping is left to the row form beyond ASCII: the Unicode tables of Rust and Python differ by version."""
+"""Text. Case mapping is left to the row form beyond Latin: the Unicode tables of Rust and Python differ by version."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import polars as pl
 from accord.mapping.columns.column import Column, NoColumn, odd_of
 from accord.mapping.columns.forms.table import form
 from accord.mapping.columns.operators import together
-from accord.mapping.columns.texts import BLANKS, contains, not_ascii, text_of
+from accord.mapping.columns.texts import BLANKS, beyond_latin, contains, text_of
 from accord.mapping.functions.text import WIDTH_MAX
 from accord.record.types import Boolean, List, String
 
@@ -31,12 +31,12 @@ def _count(column: Column) -> int:
 
 @form("upper")
 def upper(text: Column) -> Column:
-    return together([text], text.value.str.to_uppercase(), String(), odd=not_ascii(text.value))
+    return together([text], text.value.str.to_uppercase(), String(), odd=beyond_latin(text.value))
 
 
 @form("lower")
 def lower(text: Column) -> Column:
-    return together([text], text.value.str.to_lowercase(), String(), odd=not_ascii(text.value))
+    return together([text], text.value.str.to_lowercase(), String(), odd=beyond_latin(text.value))
 
 
 @form("trim")
