@@ -40,6 +40,8 @@ def test_every_worker_shows_and_does_the_same(tmp_path: Path) -> None:
         while not all("Resume the flow" in requests.get(flow, timeout=20, cookies=cookie).text for _ in range(6)):
             assert time.monotonic() < deadline
             time.sleep(0.1)
+        entries = [project.api("audit?action=pause") for _ in range(4)]
+        assert all(len(each) == 1 for each in entries), "one file, whichever worker is asked"
     command = [sys.executable, "-m", "accord.cli.main", "history", "flow", "orders", "--json"]
     told = subprocess.run(command, cwd=tmp_path, env=project.environment, capture_output=True, check=True, timeout=60)
     history = json.loads(told.stdout)

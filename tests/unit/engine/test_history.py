@@ -8,10 +8,23 @@ import datetime as dt
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from accord.engine.history import FINE_S, KEPT_S, POINTS_MAX, ROLLED_S, SAMPLE_S, History, by_part, span_s, together
+from accord.engine.history import (
+    FINE_S,
+    KEPT_S,
+    POINTS_MAX,
+    ROLLED_S,
+    SAMPLE_S,
+    History,
+    Span,
+    by_part,
+    span_s,
+    together,
+)
 from accord.observe.metrics import Metrics
+from accord.sdk.http import decode_json, encode_json
 
 START = 1_800_000_000
 
@@ -95,6 +108,12 @@ def test_processes_share_the_file_and_are_added_up(tmp_path: Path) -> None:
         await second.close()
 
     asyncio.run(check())
+
+
+def test_spans_can_be_sent_to_another_member() -> None:
+    found = {"store": [Span(at=START, part="1.write", done=3, times={7: 2, 9: 1})]}
+    told = decode_json(encode_json(found))
+    assert msgspec.convert(told, dict[str, list[Span]], strict=False) == found
 
 
 def test_the_file_does_not_grow_without_bound_and_quiet_flows_take_no_room(tmp_path: Path) -> None:
