@@ -15,6 +15,7 @@ from accord.cli.main import EXIT_STOPPED, counted
 from accord.cli.operator import Operator
 from accord.cli.options import json_option, project_options
 from accord.cli.output import show_json, show_table
+from accord.cli.status import bulk_line, show_bulk
 from accord.errors import AccordError, did_you_mean
 
 if TYPE_CHECKING:
@@ -75,12 +76,7 @@ def list_(folder: Path, environment: str, as_json: bool) -> None:
     if as_json:
         show_json(flows)
         return
-    show_table(
-        ("flow", "state", "started", "rows", "rejected", "rows/s", "next"),
-        [(one["flow"], *_line(one["run"]), str(one["next"] or "")[:16]) for one in flows],
-        right=("rows", "rejected", "rows/s"),
-        styles=["red" if one["run"] and one["run"]["state"] == "failed" else "" for one in flows],
-    )
+    show_bulk(flows)
 
 
 @command.command("show")
@@ -95,18 +91,12 @@ def show(folder: Path, environment: str, as_json: bool, flow: str) -> None:
         return
     show_table(
         ("run", "state", "started", "rows", "rejected", "rows/s", "error"),
-        [(one["id"], *_line(one), one["error"]) for one in runs],
+        [(one["id"], *bulk_line(one), one["error"]) for one in runs],
         right=("rows", "rejected", "rows/s"),
         styles=["red" if one["state"] == "failed" else "" for one in runs],
     )
     if runs:
         show_sums(runs[0])
-
-
-def _line(one: dict[str, Any] | None) -> tuple[Any, ...]:
-    if one is None:
-        return "never ran", "", "", "", ""
-    return one["state"], str(one["started"])[:19], one["rows"], one["rejected"], one["rows_per_s"]
 
 
 def show_sums(one: dict[str, Any]) -> None:

@@ -21,8 +21,8 @@ from accord.cli.status import show_versions
 def command(folder: Path, environment: str, as_json: bool, no_secrets: bool) -> None:
     """Check all files: unknown names, wrong types, missing conversions.
 
-    Shows every fault with file and line, and then the guarantee of each step that changes something outside. Exit code 1 when
-    there is a fault; warnings alone are none.
+    Shows every fault with file and line, and then the guarantee of each step that changes something outside, and what of bulk flows
+    goes row by row. Exit code 1 when there is a fault; warnings alone are none.
     """
     from accord.project import check_project
 
@@ -47,6 +47,9 @@ def command(folder: Path, environment: str, as_json: bool, no_secrets: bool) -> 
         title=f"{project.name}: the guarantee of every effect",
         styles=["" if effect.is_exactly_once else "yellow" for _flow, effect in effects],
     )
+    by_rows = [(name, path, why) for name, flow in project.bulk_flows.items() for path, why in _row_only(flow)]
+    if by_rows:
+        show_table(("bulk flow", "where", "goes row by row because of"), by_rows)
     if versions := _in_flight(folder, environment, {flow.name: flow.version for flow in project.flows.values()}):
         click.echo("messages that finish on the version they began with (`accord migrate` moves them):")
         show_versions(versions)
@@ -56,6 +59,16 @@ def command(folder: Path, environment: str, as_json: bool, no_secrets: bool) -> 
         counted(len(project.flows), "flow"),
     )
     click.echo(f"no faults, {warnings}: {', '.join(parts)}")
+
+
+def _row_only(flow: Any) -> list[tuple[str, str]]:
+    """What of a bulk flow has no column form: the same result, more slowly."""
+    from accord.errors import AccordError
+
+    try:
+        return list(flow.columns().row_only.items())
+    except AccordError as error:
+        return [("all steps", str(error))]
 
 
 def _in_flight(folder: Path, environment: str, today: dict[str, str]) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ def command(folder: Path, environment: str, as_json: bool) -> None:
         right=COUNTS,
         styles=["red" if flow["dead"] else "" for flow in flows],
     )
+    show_bulk(status.get("bulk", []))
     show_versions(status["versions_in_flight"])
     show_members(status.get("members", []))
     if status["paused_messages"]:
@@ -50,6 +51,24 @@ def command(folder: Path, environment: str, as_json: bool) -> None:
         right=("requests", "waiting", "held"),
         styles=["" if s["is_well"] else "red" for s in systems],
     )
+
+
+def show_bulk(flows: list[dict[str, Any]]) -> None:
+    """Bulk flows, each with its present or last run."""
+    if flows:
+        show_table(
+            ("bulk flow", "state", "started", "rows", "rejected", "rows/s", "next"),
+            [(one["flow"], *bulk_line(one["run"]), str(one["next"] or "")[:16]) for one in flows],
+            right=("rows", "rejected", "rows/s"),
+            styles=["red" if one["run"] and one["run"]["state"] == "failed" else "" for one in flows],
+        )
+
+
+def bulk_line(one: dict[str, Any] | None) -> tuple[Any, ...]:
+    """State, start, rows, rejected, rows a second of a run; None: there was none."""
+    if one is None:
+        return "never ran", "", "", "", ""
+    return one["state"], str(one["started"])[:19], one["rows"], one["rejected"], one["rows_per_s"]
 
 
 def show_members(members: list[dict[str, Any]]) -> None:

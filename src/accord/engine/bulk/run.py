@@ -206,6 +206,7 @@ class BulkRun:
         known, seen = (Seen(self._flow, known_largest, kept) for _ in range(2))
         has_begun = False
         if self._is_begun:
+            await self._settle_files()
             await self._begin(loads)
             has_begun = True
         if not run.is_read_out:
@@ -282,7 +283,11 @@ class BulkRun:
             read = await in_gate(port, self._lane, lambda: anext(chunks, end))
             if read is end:
                 return
-            yield read
+            if read.rows or self._is_begun:
+                yield read
+                continue
+            run.settling += read.ended  # files without rows
+            await self._settle_files()
 
     async def _mapped(self, mapper: Mapper, reads: AsyncIterator[Read], known: Seen) -> AsyncIterator[Mapped]:
         async for read in reads:
@@ -336,6 +341,7 @@ class BulkRun:
         run.chunk += 1
         run.position = mapped.read.batch.position
         run.is_read_out = mapped.read.batch.is_last
+        run.settling += mapped.read.ended
         run.cursor = msgspec.to_builtins(seen.largest)
         run.seconds = round(self._clock.monotonic() - self._began_s, 3)
         cursors = [cursor_of(state_cursor(self._flow.name), self._with_run())]
@@ -344,9 +350,15 @@ class BulkRun:
         crash_point("bulk.before-checkpoint")
         await self._bury(rejects, tuple(cursors))
         crash_point("bulk.after-checkpoint")
-        for name in mapped.read.ended:
-            await self._ports[self._flow.source.system].connection.settled(self._flow.source, name, rejected=False)
+        await self._settle_files()
         self._tell(run)
+
+    async def _settle_files(self) -> None:
+        """Files whose rows are all in targets or rejects may go; once more, where a run was cut off before."""
+        connection = self._ports[self._flow.source.system].connection
+        while self.record.settling:
+            await connection.settled(self._flow.source, self.record.settling[0], rejected=False)
+            del self.record.settling[0]
 
     def _count(self, mapped: Mapped, written: list[Written], refused: int) -> None:
         run = self.record

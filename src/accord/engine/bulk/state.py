@@ -42,7 +42,8 @@ class WriteCounts(msgspec.Struct, kw_only=True):
 class RunRecord(msgspec.Struct, kw_only=True):
     """One run. ``rows`` = ``passed`` + ``rejected`` + ``filtered`` + ``known``. ``known``: read before, in the overlap. ``again``: rejects
     that are dead letters already. ``position``: the connector's, behind the last chunk. ``chunk``: the next one's number. ``seconds`` at
-    work. ``expected``: about how many rows there are, by the last whole run; 0 when nobody knows."""
+    work. ``settling``: files read to their end whose source may not have heard
+    so yet. ``expected``: about how many rows there are, by the last whole run; 0 when nobody knows."""
 
     id: str
     flow: str
@@ -65,6 +66,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     resumed: int = 0
     expected: int = 0
+    settling: list[str] = []
     waiting: str = ""
     code: str = ""
     error: str = ""
