@@ -89,7 +89,9 @@ class Framer:
                 return _integers(values, misfits)
             case t.Decimal() | t.Float():
                 is_exact = isinstance(type_, t.Decimal)
-                made = _number_texts(values, (int,) if is_exact else (int, float))
+                if is_exact and self.get is not of_dicts:
+                    return _checked(_raw_numbers(values), texts.decimals, misfits)
+                made = _number_texts(values, (int, str) if is_exact else (int, float))
                 return _checked(made, texts.decimals if is_exact else texts.floats, misfits)
             case t.Date():
                 return _checked(_moments(values), texts.dates, misfits)
@@ -107,8 +109,13 @@ class Framer:
             values = [v if isinstance(v, dict) else {} for v in values]
             inside = [self.column(f.type, of_dicts(values, n), misfits).alias(n) for n, f in fields.items()]
         else:
+            whole = not is_null.any()
             inside = [
-                self.column(f.type, [None if v is None else getattr(v, n) for v in values], misfits).alias(n)
+                self.column(
+                    f.type,
+                    of_structs(values, n) if whole else [None if v is None else getattr(v, n) for v in values],
+                    misfits,
+                ).alias(n)
                 for n, f in fields.items()
             ]
         made = pl.DataFrame(inside).to_struct("v")
@@ -189,8 +196,6 @@ def _integers(values: list[Any], misfits: set[int]) -> pl.Series:
 
 
 def _number_texts(values: Sequence[Any], plain: tuple[type, ...]) -> list[str | None]:
-    if any(type(v) is msgspec.Raw for v in values[:1]):
-        return [_raw_number(v) for v in values]
     made: list[str | None] = []
     for value in values:
         kind = type(value)
@@ -200,18 +205,18 @@ def _number_texts(values: Sequence[Any], plain: tuple[type, ...]) -> list[str | 
             text = str(value)
             made.append(format(value, "f") if "E" in text and abs(value.adjusted()) < 40 else text)
         elif kind in plain:
-            made.append(repr(value))
+            made.append(str(value))
         else:
             made.append("?")
     return made
 
 
-def _raw_number(raw: Any) -> str | None:
-    """A JSON number, or a string that holds one."""
-    text = str(raw, "utf-8") if raw is not None else "null"
-    if text == "null":
-        return None
-    return text[1:-1] if text[:1] == '"' else text
+def _raw_numbers(values: Sequence[Any]) -> pl.Series:
+    """JSON numbers, or strings that hold one, as they stand in the JSON."""
+    import polars as pl
+
+    made = pl.Series("t", [None if v is None else str(v, "utf-8") for v in values], dtype=pl.String)
+    return made.to_frame().select(pl.when(pl.col("t") != "null").then(pl.col("t").str.strip_chars('"'))).to_series()
 
 
 def _moments(values: list[Any]) -> list[str | None]:
@@ -236,8 +241,10 @@ def _durations(values: list[Any], misfits: set[int]) -> list[dt.timedelta | None
     return made
 
 
-def _checked(made: list[str | None], read: Callable[[pl.Series], pl.Series], misfits: set[int]) -> pl.Series:
-    column = _strings(made, misfits).alias("t")
+def _checked(
+    made: list[str | None] | pl.Series, read: Callable[[pl.Series], pl.Series], misfits: set[int]
+) -> pl.Series:
+    column = (_strings(made, misfits) if isinstance(made, list) else made).alias("t")
     found = read(column)
     if found.null_count() != column.null_count():
         misfits.update((found.is_null() & column.is_not_null()).arg_true().to_list())
