@@ -13,7 +13,7 @@ from accord.mapping.columns.compiler import ColumnCompiler
 from accord.mapping.columns.contract import Reject, null_rows
 from accord.mapping.columns.dtypes import dtype_of, records_of, schema_of, series_of
 from accord.mapping.columns.mapping import TOO_WIDE, Waiting
-from accord.mapping.columns.parts import HEIGHT, Parts, Resolve, asks_its_message, known_refs
+from accord.mapping.columns.parts import HEIGHT, Parts, Resolve, known_refs
 from accord.mapping.environment import Environment
 from accord.mapping.expression import Expression
 from accord.mapping.scope import Scope
@@ -28,13 +28,12 @@ class Evaluated(msgspec.Struct, frozen=True):
 
 
 class ColumnExpression:
-    """``row_only`` says what has no column form; empty when everything has. ``asks_its_message`` as for mappings."""
+    """``row_only`` says what has no column form; empty when everything has."""
 
     def __init__(self, expression: Expression, scope: Scope) -> None:
         self.expression = expression
         self.scope = scope
         self.row_only = ""
-        self.asks_its_message = asks_its_message([expression.text])
         self._plan: tuple[Parts, Column | None] | None = None
         self._environment: Environment | None = None
         self._planned(Environment(message={"id": "", "key": "", "source": "", "topic": "", "headers": {}}))

@@ -22,7 +22,6 @@ from accord.mapping.columns.parts import (
     Evaluate,
     Parts,
     Resolve,
-    asks_its_message,
     known_refs,
     reads_results,
 )
@@ -65,8 +64,8 @@ class _Plan(msgspec.Struct, frozen=True):
 
 class ColumnMapping:
     """``row_only`` tells, by field or expression, what has no column form; that part is made row by row, from its own columns only,
-    and with ``is_row_only`` the whole mapping is. ``asks_its_message``: it reads the id, key or headers of each row's message, so
-    that one environment for a whole batch is not enough and the caller must go by rows."""
+    and with ``is_row_only`` the whole mapping is. The message of an environment stands for all rows of a batch: a mapping that
+    reads what differs from row to row (``message.id``) must go by rows. Not for several threads at once."""
 
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
@@ -74,7 +73,6 @@ class ColumnMapping:
         self._plan: _Plan | None = None
         self._environment: Environment | None = None
         self.is_row_only = False
-        self.asks_its_message = asks_its_message(texts_of(mapping.spec.fields))
         self._planned(Environment(message={"id": "", "key": "", "source": "", "topic": "", "headers": {}}))
 
     def apply(

@@ -209,20 +209,6 @@ def names_of(texts: Sequence[str]) -> set[str]:
     return {node.id for tree in trees if tree is not None for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
-def asks_its_message(texts: Sequence[str]) -> bool:
-    """Whether an expression reads what differs from row to row of a batch: its message's id, key or headers."""
-    trees = [parse_expression(text, Faults(), NOWHERE) for text in texts]
-    return any(
-        isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "message"
-        and node.attr in ("id", "key", "headers")
-        for tree in trees
-        if tree is not None
-        for node in ast.walk(tree)
-    )
-
-
 def reads_results(texts: Sequence[str], scope: Scope) -> bool:
     """Whether an expression may read an earlier result."""
     return bool(names_of(texts) & (set(scope.names) - set(scope.fields)))

@@ -22,7 +22,7 @@ def not_ascii(text: pl.Expr) -> pl.Expr:
 
 
 def beyond_latin(text: pl.Expr) -> pl.Expr:
-    """Where case is not surely the same: those up to U+017F are old and settled (beyond, new capitals are still being added)."""
+    """Where case is not surely the same: up to U+017F letters and their case are settled; beyond, capitals are still being added."""
     return text.str.contains(r"[^\x{0}-\x{17f}]")
 
 

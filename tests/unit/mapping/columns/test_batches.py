@@ -248,15 +248,6 @@ def test_a_function_of_the_project_can_bring_its_column_form(tmp_path):
     assert [(r.row, r.problems[0].reason) for r in made.rejects] == [(1, "no code, in: client_code(customer)")]
 
 
-@pytest.mark.parametrize(
-    ("text", "asks"), [("message.id", True), ("message.headers.x", True), ("message.topic", False), ("id", False)]
-)
-def test_what_differs_from_message_to_message_is_told(text, asks):
-    expression = compile_expression(text, Scope(ORDERS.fields), Faults())
-    assert expression is not None
-    assert compile_expression_columns(expression, Scope(ORDERS.fields)).asks_its_message is asks
-
-
 def test_case_is_the_same_for_all_latin_letters():
     letters = pl.Series([chr(code) for code in range(0x180)])
     assert letters.str.to_uppercase().to_list() == [letter.upper() for letter in letters]

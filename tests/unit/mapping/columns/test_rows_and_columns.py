@@ -236,7 +236,7 @@ def same(a, b):
     return a == b
 
 
-@quick(250)
+@quick(170)
 @given(expressions, records)
 def test_an_expression_means_the_same(text, rows):
     expression = compile_expression(text, SCOPE, Faults())
@@ -297,7 +297,7 @@ LINES = f(
 PARENT = Each(each=Formula("lines"), value=Formula("sku + parent.name"))
 
 
-@quick(60)
+@quick(50)
 @given(st.dictionaries(st.sampled_from("abc"), st.tuples(expressions, TARGETS), min_size=1), st.booleans(), records)
 def test_a_mapping_means_the_same(chosen, has_lists, rows):
     specs = {
@@ -385,7 +385,7 @@ shapes = st.recursive(
 RULES = ["a is not null", "a == b", "len(text(a)) > 1", "a > 1 or b is null"]
 
 
-@quick(200)
+@quick(110)
 @given(st.data())
 def test_a_contract_refuses_the_same_for_the_same_reasons(data):
     fields = data.draw(st.dictionaries(st.sampled_from("abc"), shapes.flatmap(demanding), min_size=1))
