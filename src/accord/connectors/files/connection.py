@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from accord.connectors.files.dataset import DatasetLoad
 from accord.connectors.files.folder import Arrived, Folder, Outside
 from accord.connectors.files.source import extra_of, pages, read_position
 from accord.connectors.files.spec import FilesSettings
@@ -17,7 +18,7 @@ from accord.connectors.files.values import Converter
 from accord.record import Done, Entity, Outcome, Partial, Reconnect, Reject, Retry
 from accord.record.batch import Batch
 from accord.sdk.ahead import read_ahead
-from accord.sdk.bulk import BulkRead
+from accord.sdk.bulk import BulkRead, LoadSpec
 from accord.sdk.connector import Connection, Context, Page, ReadFailed, WriteItem, WriteMode
 
 _GONE = "the folder is not there (not mounted?)"
@@ -92,6 +93,11 @@ class FilesConnection(Connection):
                 return await asyncio.to_thread(self._append, entity, items)
         outcomes = await asyncio.to_thread(lambda: [self._write_one(entity, mode, item) for item in items])
         return outcomes[0] if len(items) == 1 else Partial(tuple(outcomes))
+
+    def load(self, entity: Entity, spec: LoadSpec) -> DatasetLoad:
+        """See ``accord.sdk.bulk.BulkTarget``; for entities with a ``dataset``."""
+        self._folder.inside(extra_of(entity).dataset)
+        return DatasetLoad(self._folder.root, entity, extra_of(entity), spec, _outcome_of)
 
     def _converter(self, entity: Entity) -> Converter:
         return Converter(entity.fields, extra_of(entity), ZoneInfo(self._settings.zone))

@@ -16,6 +16,7 @@ from accord.connectors.files.spec import FilesEntity, FilesSettings
 from accord.connectors.files.target import name_fields
 from accord.errors import Faults, Place, did_you_mean
 from accord.record import Entity
+from accord.sdk.bulk import LoadMode
 from accord.sdk.connector import Capabilities, Connection, Context, Idempotency, KindBase, RateLimit, WriteMode
 from accord.settings.node import Node
 
@@ -39,12 +40,13 @@ class FilesKind(KindBase):
             modes = {WriteMode.CREATE: Idempotency.KEY}
         elif extra.name:
             modes = {WriteMode.UPSERT: Idempotency.UPSERT, WriteMode.DELETE: Idempotency.UPSERT}
-        is_read = bool(extra.pattern) or not modes
+        is_read = bool(extra.pattern) or not (modes or extra.dataset)
         return Capabilities(
             read=is_read,
             read_changes=is_read,
             read_takes_away=is_read,
             bulk_read=is_read,
+            bulk_write=frozenset({LoadMode.APPEND, LoadMode.REPLACE}) if extra.dataset else frozenset(),
             write=frozenset(modes),
             idempotency=modes,
             write_items_max=500 if extra.append else 50,
@@ -95,7 +97,7 @@ def _check_encoding(encoding: str, place: Place, faults: Faults) -> None:
 def _check_entity(name: str, entity: Entity, faults: Faults) -> None:
     extra, place = extra_of(entity), entity.place
     _check_encoding(extra.encoding, place, faults)
-    for key in ("pattern", "name", "append"):
+    for key in ("pattern", "name", "append", "dataset"):
         if _leads_out(getattr(extra, key)):
             what = f"`{key}` of '{name}' leads out of the folder."
             faults.add("connector.files-outside", place, what, "Write a path without '..' or a leading '/'.")
@@ -109,6 +111,10 @@ def _check_entity(name: str, entity: Entity, faults: Faults) -> None:
                 what = f"`{key}` of '{name}' names '{field}', which is no field of it."
                 faults.add("connector.files-field", place, what, did_you_mean(field, entity.fields))
     _check_name(name, entity, extra, faults)
+    for field in extra.partition:
+        if field not in entity.fields:
+            what = f"`partition` of '{name}' names '{field}', which is no field of it."
+            faults.add("connector.files-field", place, what, did_you_mean(field, entity.fields))
     if form in ("excel", "parquet") and (extra.name or extra.append):
         what = f"'{name}' would be written as {form}, which is only read."
         faults.add("connector.files-format", place, what, "Use csv, json, jsonl, xml or fixed for writing.")

@@ -55,14 +55,17 @@ class FilesEntity(msgspec.Struct, frozen=True, kw_only=True):
     """Further keys of an entity.
 
     ``pattern``: which files are read (``orders/*.csv``). ``name``: what written files are called, with ``{effect_id}`` or fields
-    in braces (``{number}.json``). ``append``: the file that written records are added to. ``headers``: the column, element or
-    JSON key of a field where it is called differently. ``record``: the path to the records in XML (``orders/order``) or in a
-    JSON document (``data.orders``).
+    in braces (``{number}.json``). ``append``: the file that written records are added to. ``dataset``: the folder that bulk
+    loads fill with files (Parquet, CSV or JSON Lines), in folders ``field=value`` by the fields of ``partition``. ``headers``: the
+    column, element or JSON key of a field where it is called differently. ``record``: the path to the records in XML
+    (``orders/order``) or in a JSON document (``data.orders``).
     """
 
     pattern: str = ""
     name: str = ""
     append: str = ""
+    dataset: str = ""
+    partition: tuple[str, ...] = ()
     format: Format | None = None
     encoding: str = ""
     delimiter: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] = ","
@@ -83,8 +86,10 @@ class FilesEntity(msgspec.Struct, frozen=True, kw_only=True):
     page_rows: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500
 
     def __post_init__(self) -> None:
-        if self.name and self.append:
-            raise ValueError("`name` and `append` exclude each other")
+        if sum(map(bool, (self.name, self.append, self.dataset))) > 1:
+            raise ValueError("`name`, `append` and `dataset` exclude each other")
+        if self.dataset and self.format not in (None, "parquet", "csv", "jsonl"):
+            raise ValueError("a `dataset` has the format parquet, csv or jsonl")
 
     def format_of(self, file_name: str = "") -> Format:
         """The declared format, else by the suffix of the file or pattern; csv when that says nothing."""
