@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,7 +26,6 @@ from accord.journal.group import Journal
 from accord.mapping.columns.dtypes import frame_of, records_of
 from accord.mapping.environment import Environment, Query
 from accord.record import Message
-from accord.record.batch import OddRow
 from accord.sdk.http import encode_json
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ class Mapper:
         outcomes: list[tuple[int, RowOutcome]] = []
         refused: list[Refused] = []
         for start in range(0, len(rest), ROWS_AT_ONCE):
-            part = await asyncio.to_thread(self._rows_of, read, numbers, rest[start : start + ROWS_AT_ONCE])
+            part = await asyncio.to_thread(source_records, read, rest[start : start + ROWS_AT_ONCE], self._flow)
             good = [(number, record) for number, record, reason in part if not reason]
             found = await self._run(good)
             outcomes += [(number, outcome) for (number, _), outcome in zip(good, found, strict=True)]
@@ -95,8 +94,8 @@ class Mapper:
         refused += [Refused(number, one.step, one.problems) for number, one in outcomes if one.is_rejected]
         return await asyncio.to_thread(self._mapped, read, sure, numbers, outcomes, refused, len(known))
 
-    def _in_columns(self, read: Read, known: frozenset[int]) -> tuple[Sure, polars.Series, list[int | OddRow]]:
-        """What columns are sure of, the numbers of the frame's rows that were given to them, and the other rows."""
+    def _in_columns(self, read: Read, known: frozenset[int]) -> tuple[Sure, polars.Series, list[int]]:
+        """What columns are sure of, the numbers of the frame's rows that were given to them, and those of all other rows."""
         import polars as pl
 
         frame, numbers = read.batch.frame, numbers_of(read)
@@ -104,8 +103,8 @@ class Mapper:
             wanted = ~numbers.is_in(pl.Series(list(known), dtype=numbers.dtype).implode())
             frame, numbers = frame.filter(wanted), numbers.filter(wanted)
         sure = self._columns.run(frame, self._environment, self._resolve)
-        rest: list[int | OddRow] = list(numbers.gather(sure.others)) if sure.others else []
-        rest += [odd for odd in read.batch.odd if odd.number not in known]
+        rest: list[int] = numbers.gather(sure.others).to_list() if sure.others else []
+        rest += [odd.number for odd in read.batch.odd if odd.number not in known]
         return sure, numbers, rest
 
     def _resolve(self, entity: str, to: str, keys: Sequence[str]) -> dict[str, str | None]:
@@ -113,20 +112,6 @@ class Mapper:
         ask = self._journal.reads.references([(entity, key, to) for key in keys])
         found = asyncio.run_coroutine_threadsafe(ask, self._loop).result()
         return dict(zip(keys, found, strict=True))
-
-    def _rows_of(
-        self, read: Read, numbers: polars.Series, rest: Sequence[int | OddRow]
-    ) -> list[tuple[int, dict[str, Any], str]]:
-        """Each as a reader of rows would have given it, and why it could not be read."""
-        import polars as pl
-
-        asked = [one for one in rest if isinstance(one, int)]
-        found = [(one.number, one.record, one.reason) for one in rest if isinstance(one, OddRow)]
-        if asked:
-            rows = numbers_of(read).is_in(pl.Series(asked, dtype=numbers.dtype).implode())
-            records = records_of(read.batch.frame.filter(rows), self._flow.source.fields)
-            found += [(number, record, "") for number, record in zip(asked, records, strict=True)]
-        return found
 
     async def _run(self, rows: Sequence[tuple[int, dict[str, Any]]]) -> list[RowOutcome]:
         """The rows' outcomes; what they ask of the journal is asked between."""
@@ -198,27 +183,28 @@ class Mapper:
             known=known,
         )
 
-    def reject(self, read: Read, number: int, chunk: int) -> Message:
-        """The message that a refused row becomes."""
-        source = self._flow.source
-        record, reason = source_record(read, number, self._flow)
-        body = encode_json(record)
-        place = read.place_of(number)
-        id = f"{self._run_id}.{chunk}.{number}"
-        headers = {RUN_HEADER: self._run_id, ROW_HEADER: str(number), ORIGIN_HEADER: place}
-        if reason:
-            headers[MALFORMED_HEADER] = malformed_mark(body, reason)
-        return Message(
-            id=id,
-            flow=self._flow.name,
-            key=self._flow.flow.key_of(body, id),
-            source=source.name,
-            body=body,
-            time=self._time,
-            event_id=identity(record, body, source.key, place),
-            headers=headers,
-            trace_id=self._run_id,
-        )
+    def rejects(self, read: Read, numbers: Collection[int], chunk: int) -> dict[int, Message]:
+        """The messages that refused rows become, by number."""
+        found: dict[int, Message] = {}
+        for number, record, reason in source_records(read, numbers, self._flow):
+            body = encode_json(record)
+            place = read.place_of(number)
+            id = f"{self._run_id}.{chunk}.{number}"
+            headers = {RUN_HEADER: self._run_id, ROW_HEADER: str(number), ORIGIN_HEADER: place}
+            if reason:
+                headers[MALFORMED_HEADER] = malformed_mark(body, reason)
+            found[number] = Message(
+                id=id,
+                flow=self._flow.name,
+                key=self._flow.flow.key_of(body, id),
+                source=self._flow.source.name,
+                body=body,
+                time=self._time,
+                event_id=identity(record, body, self._flow.source.key, place),
+                headers=headers,
+                trace_id=self._run_id,
+            )
+        return found
 
 
 def identity(record: dict[str, Any], body: bytes, key: Sequence[str], place: str) -> str:
@@ -260,12 +246,16 @@ def numbers_of(read: Read) -> polars.Series:
     return pl.int_range(batch.first_number, batch.first_number + batch.frame.height, eager=True, dtype=pl.Int64)
 
 
-def source_record(read: Read, number: int, flow: BulkFlow) -> tuple[dict[str, Any], str]:
-    """A row as it was read, and why it could not be ('' when it could)."""
+def source_records(read: Read, numbers: Collection[int], flow: BulkFlow) -> list[tuple[int, dict[str, Any], str]]:
+    """Rows as they were read, each with why it could not be ('' when it could)."""
     import polars as pl
 
-    for odd in read.batch.odd:
-        if odd.number == number:
-            return odd.record, odd.reason
-    (record,) = records_of(read.batch.frame.filter(numbers_of(read) == pl.lit(number)), flow.source.fields)
-    return record, ""
+    asked = set(numbers)
+    found = [(odd.number, odd.record, odd.reason) for odd in read.batch.odd if odd.number in asked]
+    asked.difference_update([number for number, _, _ in found])
+    if asked:
+        known = numbers_of(read)
+        rows = known.is_in(pl.Series(sorted(asked), dtype=known.dtype).implode())
+        records = records_of(read.batch.frame.filter(rows), flow.source.fields)
+        found += [(number, record, "") for number, record in zip(known.filter(rows).to_list(), records, strict=True)]
+    return found

@@ -15,7 +15,7 @@ import functools
 import random
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -54,6 +54,7 @@ from accord.sdk.connector import Capabilities, ReadFailed
 from accord.sdk.http import encode_json
 
 T = TypeVar("T")
+RefusedRows: TypeAlias = "dict[int, tuple[str, Problem, tuple[StepResult, ...]]]"  # by number
 AHEAD = 2  # chunks read, and chunks mapped, that wait: enough to keep both cores busy, few enough for memory
 BURIED_AT_ONCE = 1_000  # rejects of one commit
 WHOLE = (LoadMode.REPLACE, LoadMode.DELETE_MISSING)
@@ -302,10 +303,7 @@ class BulkRun:
         stop = self._stop_after
         if stop is None or not stop.is_passed(self._ahead_rejected, self._ahead_rows):
             return
-        rejects = [
-            self._rejected(mapper, mapped, self.record.chunk, one.number, one.step, one.problems)
-            for one in mapped.refused
-        ]
+        rejects = await asyncio.to_thread(_rejects, mapper, mapped, self.record.chunk, {})
         await self._bury(rejects, ())
         what = f"{self._ahead_rejected} of {self._ahead_rows} rows are rejects: more than {stop}."
         mend = "`accord rejects list` shows them. Mend the source and `accord bulk resume`, or resume with --accept-rejects."
@@ -330,12 +328,8 @@ class BulkRun:
         under_way.popleft()
         run = self.record
         number = run.chunk
-        rejects = [self._rejected(mapper, mapped, number, one.number, one.step, one.problems) for one in mapped.refused]
         refused = self._refused_rows(mapped, written)
-        rejects += [
-            self._rejected(mapper, mapped, number, row, step, (problem,), results)
-            for row, (step, problem, results) in sorted(refused.items())
-        ]
+        rejects = await asyncio.to_thread(_rejects, mapper, mapped, number, refused)
         seen.add(mapped.read)
         await asyncio.to_thread(self._count, mapped, written, len(refused))
         run.chunk += 1
@@ -377,9 +371,7 @@ class BulkRun:
                 taken = taken[[row for row in range(taken.height) if row not in rows]]
             counts.checksum = sum_of(counts.checksum, taken)
 
-    def _refused_rows(
-        self, mapped: Mapped, written: list[Written]
-    ) -> dict[int, tuple[str, Problem, tuple[StepResult, ...]]]:
+    def _refused_rows(self, mapped: Mapped, written: list[Written]) -> RefusedRows:
         """By number: rows of which a target refused something; with what the targets have of it, so that a replay leaves that out."""
         found: dict[int, tuple[str, Problem]] = {}
         for write, portion, one in zip(self._flow.writes, mapped.portions, written, strict=True):
@@ -396,19 +388,6 @@ class BulkRun:
                 if number in done and row not in rejected_rows:
                     done[number].append(StepResult(portion.paths[row] if portion.paths else write.path, value))
         return {number: (path, problem, tuple(done[number])) for number, (path, problem) in found.items()}
-
-    def _rejected(
-        self,
-        mapper: Mapper,
-        mapped: Mapped,
-        chunk: int,
-        number: int,
-        step: str,
-        problems: tuple[Problem, ...],
-        results: tuple[StepResult, ...] = (),
-    ) -> Rejected:
-        letter = dead_letter_of(StepRejected(step, problems))
-        return Rejected(mapper.reject(mapped.read, number, chunk), letter, results)
 
     async def _bury(self, rejects: list[Rejected], cursors: tuple[Cursor, ...]) -> None:
         """In the transaction of the last of them the cursors move; one that is buried twice is there once."""
@@ -478,6 +457,20 @@ class BulkRun:
     async def _save(self, more: list[Cursor] | None = None) -> None:
         cursors = (cursor_of(state_cursor(self._flow.name), self._with_run()), *(more or ()))
         await self._journal.submit(SaveCursors(cursors))
+
+
+def _rejects(mapper: Mapper, mapped: Mapped, chunk: int, by_targets: RefusedRows) -> list[Rejected]:
+    """Of the rows that a step refused, and those that a target did."""
+    of_steps = {one.number: (one.step, one.problems) for one in mapped.refused}
+    messages = mapper.rejects(mapped.read, [*of_steps, *by_targets], chunk)
+    found = []
+    for number, message in sorted(messages.items()):
+        if number in of_steps:
+            found.append(Rejected(message, dead_letter_of(StepRejected(*of_steps[number]))))
+        else:
+            step, problem, results = by_targets[number]
+            found.append(Rejected(message, dead_letter_of(StepRejected(step, (problem,))), results))
+    return found
 
 
 def _code(failed: ReadFailed) -> str:
