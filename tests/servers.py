@@ -144,8 +144,9 @@ class PostgresServer(Server):
     scheme = "postgresql"
     database = "postgres"
 
-    def __init__(self, folder: Path, initdb: str, *, is_synced: bool = False) -> None:
+    def __init__(self, folder: Path, initdb: str, *, is_synced: bool = False, wal_level: str = "logical") -> None:
         super().__init__(folder)
+        self.wal_level = wal_level
         self.is_synced = is_synced
         self.bin = Path(initdb).resolve().parent
         arguments = ["-D", str(folder / "data"), "-U", "accord", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"]
@@ -156,7 +157,7 @@ class PostgresServer(Server):
             "listen_addresses": "127.0.0.1",
             "port": self.port,
             "unix_socket_directories": str(self.folder),
-            "wal_level": "logical",
+            "wal_level": self.wal_level,
         }
         if not self.is_synced:
             options["fsync"] = "off"  # a killed process loses nothing of it, only a killed machine would
@@ -320,11 +321,11 @@ def need_postgres() -> str:
 
 
 @contextlib.contextmanager
-def running_postgres(*, is_synced: bool = False) -> Iterator[PostgresServer]:
+def running_postgres(*, is_synced: bool = False, wal_level: str = "logical") -> Iterator[PostgresServer]:
     """``is_synced``: with fsync, as a real one has it; for measuring."""
     initdb = need_postgres()
     with _folder() as folder:
-        server = PostgresServer(folder, initdb, is_synced=is_synced)
+        server = PostgresServer(folder, initdb, is_synced=is_synced, wal_level=wal_level)
         server.start()
         try:
             yield server

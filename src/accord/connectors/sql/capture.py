@@ -52,6 +52,7 @@ from accord.sdk.connector import ReadFailed
 from accord.sdk.http import encode_json
 
 R = TypeVar("R")
+MAY_REPLICATE = "run: ALTER ROLE … REPLICATION, and make it the owner of the tables (or create the publication for it)"
 PAGE_CHANGES = 2_000  # of one commit in the journal
 PAGE_BYTES_MAX = 8 * 2**20  # of the rows of a page; a page has at least one
 POSITION_EVERY_S = 10.0  # how often the position alone is journaled while only other tables change
@@ -173,7 +174,14 @@ class SlotStream:
 
     def _new_wire(self) -> Replication:
         seconds = max(1, int(self._settings.connect_timeout.total_seconds()))
-        wire = Replication(self._database.engine.dialect, self._database.engine.url, seconds)
+        try:
+            wire = Replication(self._database.engine.dialect, self._database.engine.url, seconds)
+        except psycopg.OperationalError as error:  # libpq tells no code of a refused login
+            if setup.may_replicate(self._looking_at()):
+                raise
+            raise Misfit(
+                f"the database user may not replicate; {MAY_REPLICATE}", code="connector.sql-replication"
+            ) from error
         self._held.callback(wire.close)
         return wire
 
@@ -408,10 +416,8 @@ def _outcome(original: BaseException, error: BaseException) -> Outcome:
     state = getattr(original, "sqlstate", None)
     match state:
         case "42501":
-            mend = (
-                "run: ALTER ROLE … REPLICATION, and make it the owner of the tables (or create the publication for it)"
-            )
-            return Reject(f"the database user may not replicate ({original}); {mend}", code="connector.sql-replication")
+            reason = f"the database user may not do this ({str(original).strip()}); {MAY_REPLICATE}"
+            return Reject(reason, code="connector.sql-replication")
         case "53400":
             mend = "drop slots that nobody reads, or raise max_replication_slots and max_wal_senders"
             return Reject(f"the server has no replication slot left; {mend}", code="connector.sql-replication")

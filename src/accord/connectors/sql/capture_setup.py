@@ -50,6 +50,12 @@ def require_logical(connection: sa.Connection) -> None:
         raise Misfit(reason, code="connector.sql-wal-level")
 
 
+def may_replicate(connection: sa.Connection) -> bool:
+    """Whether the user's role says so; a provider may have other ways, so ask only after a refusal."""
+    text = "SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user"
+    return bool(connection.execute(sa.text(text)).scalar_one())
+
+
 def tables_of(connection: sa.Connection, wanted: Mapping[str, str]) -> dict[int, str]:
     """Table names by entity to entities by the table's oid. Raises Misfit for what cannot be published."""
     found: dict[int, str] = {}
