@@ -16,7 +16,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
+from tests.servers import PostgresServer, postgres  # noqa: F401 - the fixture
 from tests.unit.engine.bulk.nightly import NIGHTLY, make, put_orders, rows_of, run_sql
 
 KILLS = int(os.environ.get("ACCORD_BULK_KILLS", "6"))
@@ -49,26 +51,61 @@ def rejected(folder: Path) -> list[str]:
     return [key for (key,) in found]
 
 
+def prepared(folder: Path, mode: str, warehouse: str = "") -> None:
+    """A project that loads the shop's orders in this mode. ``warehouse``: another system file for the target."""
+    flow = NIGHTLY.replace("{write: warehouse.orders, mapping: order}", WRITES[mode])
+    more = {"systems/warehouse.yaml": warehouse} if warehouse else {}
+    make(folder, flow.replace("steps:", "stop_after: 20% rejects\nsteps:"), **{"mappings/log.yaml": LOG, **more})
+    put_orders(folder, [(n, "test" if n % 10 == 0 else "x", -1 if n % 10 == 5 else n) for n in range(1, ROWS + 1)])
+
+
+def expected(mode: str) -> list[tuple[str, int]]:
+    found = [(f"R{n}", n) for n in GOOD]
+    return sorted([*found, ("Z1", 1)] if mode == "upsert" else found)
+
+
+def killed_at(number: int, chance: random.Random) -> str:
+    point = POINTS[number % len(POINTS)]
+    return f"bulk.{point}:{1 if 'finish' in point else chance.randint(1, CHUNKS)}"
+
+
 @pytest.mark.timeout(60 + KILLS * 20)
 @pytest.mark.xdist_group("load")
 def test_a_killed_load_is_taken_up_and_every_row_is_there_once(tmp_path: Path) -> None:
     chance = random.Random(7)
-    killed = 0
-    modes = itertools.cycle(WRITES)
-    for number in range(KILLS):
-        mode = next(modes)
+    for number, mode in zip(range(KILLS), itertools.cycle(WRITES), strict=False):
         folder = tmp_path / str(number)
-        flow = NIGHTLY.replace("{write: warehouse.orders, mapping: order}", WRITES[mode])
-        make(folder, flow.replace("steps:", "stop_after: 20% rejects\nsteps:"), **{"mappings/log.yaml": LOG})
+        prepared(folder, mode)
         run_sql(folder / "warehouse.db", "INSERT INTO orders VALUES ('R1', 77), ('Z1', 1)")
-        put_orders(folder, [(n, "test" if n % 10 == 0 else "x", -1 if n % 10 == 5 else n) for n in range(1, ROWS + 1)])
-        point = POINTS[number % len(POINTS)]
-        times = 1 if "finish" in point else chance.randint(1, CHUNKS)
-        killed += accord(folder, f"bulk.{point}:{times}") == -signal.SIGKILL
+        point = killed_at(number, chance)
+        assert accord(folder, point) == -signal.SIGKILL, (mode, point)
         assert accord(folder) == 0
-        expected = sorted((f"R{n}", n) for n in GOOD)
-        if mode == "upsert":
-            expected = sorted([*expected, ("Z1", 1)])
-        assert rows_of(folder, "log" if mode == "append" else "orders") == expected, (mode, point, times)
-        assert rejected(folder) == [str(n) for n in BAD], (mode, point, times)
-    assert killed == KILLS
+        assert rows_of(folder, "log" if mode == "append" else "orders") == expected(mode), (mode, point)
+        assert rejected(folder) == [str(n) for n in BAD], (mode, point)
+
+
+@pytest.mark.timeout(60 + KILLS * 20)
+@pytest.mark.xdist_group("load")
+def test_the_same_into_postgresql(tmp_path: Path, postgres: PostgresServer) -> None:  # noqa: F811
+    chance = random.Random(11)
+    for number, mode in zip(range(2, 2 + max(4, KILLS - 2)), itertools.cycle(WRITES), strict=False):
+        folder = tmp_path / str(number)
+        schema = f"killed_{number}"
+        url = f"postgresql+psycopg://accord@127.0.0.1:{postgres.port}/postgres"
+        tables = "".join(
+            f"  {name}: {{table: {schema}.{name}, key: number, fields: {{number: string, total: decimal}}}}\n"
+            for name in ("orders", "log")
+        )
+        prepared(folder, mode, f'system: warehouse\nconnector: sql\nsettings: {{url: "{url}"}}\nentities:\n{tables}')
+        with psycopg.connect(f"postgresql://accord@127.0.0.1:{postgres.port}/postgres", autocommit=True) as db:
+            db.execute(f"CREATE SCHEMA {schema}")
+            db.execute(f"CREATE TABLE {schema}.orders (number text PRIMARY KEY, total numeric)")
+            db.execute(f"CREATE TABLE {schema}.log (number text, total numeric)")
+            db.execute(f"INSERT INTO {schema}.orders VALUES ('R1', 77), ('Z1', 1)")
+            point = killed_at(number, chance)
+            assert accord(folder, point) == -signal.SIGKILL, (mode, point)
+            assert accord(folder) == 0
+            table = f"{schema}.{'log' if mode == 'append' else 'orders'}"
+            found = db.execute(f'SELECT number, total FROM {table} ORDER BY number COLLATE "C"').fetchall()
+        assert found == expected(mode), (mode, point)
+        assert rejected(folder) == [str(n) for n in BAD], (mode, point)
