@@ -331,6 +331,7 @@ class BulkRun:
         refused = self._refused_rows(mapped, written)
         rejects = await asyncio.to_thread(_rejects, mapper, mapped, number, refused)
         seen.add(mapped.read)
+        before = run.copied()
         await asyncio.to_thread(self._count, mapped, written, len(refused))
         run.chunk += 1
         run.position = mapped.read.batch.position
@@ -342,7 +343,11 @@ class BulkRun:
         if seen.is_needed:
             cursors.append(Cursor(seen_cursor(self._flow.name), seen.position()))
         crash_point("bulk.before-checkpoint")
-        await self._bury(rejects, tuple(cursors))
+        try:
+            await self._bury(rejects, tuple(cursors))
+        except JournalError:
+            run.restore(before)  # what the journal does not have did not happen: the next pass reads the chunk again
+            raise
         crash_point("bulk.after-checkpoint")
         await self._settle_files()
         self._tell(run)

@@ -75,6 +75,14 @@ class RunRecord(msgspec.Struct, kw_only=True):
     def is_open(self) -> bool:
         return self.state in OPEN
 
+    def copied(self) -> RunRecord:
+        copies = [msgspec.structs.replace(one) for one in self.writes]
+        return msgspec.structs.replace(self, writes=copies, settling=list(self.settling))
+
+    def restore(self, before: RunRecord) -> None:
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(before, name))
+
     def differences(self) -> list[str]:
         """What does not add up; empty when source = written + rejected + filtered."""
         found = []

@@ -6,6 +6,10 @@ import sqlite3
 
 from tests.unit.engine.bulk.nightly import FILES, NIGHTLY, make, put_orders, replay, rows_of, run, run_sql
 
+from accord.errors import JournalFull
+from accord.journal.group import Journal
+from accord.journal.operations import Bury
+
 APPEND = NIGHTLY.replace(
     "warehouse.orders, mapping: order", "warehouse.log, with: {number: name, total: total}, mode: append"
 )
@@ -147,3 +151,22 @@ def test_a_locked_target_is_waited_for(tmp_path):
     assert "accord bulk resume" in ran.record.error
     assert run(folder).counts == (1, 1, 0, 0)
     assert rows_of(folder) == [("R1", 5)]
+
+
+def test_rejects_the_journal_could_not_take_are_not_lost(tmp_path, monkeypatch):
+    folder = make(tmp_path, NIGHTLY + "on_error: {attempts: 2, first: 10ms}\n")
+    put_orders(folder, [(n, "x", -1 if n % 5 == 0 else n) for n in range(1, 31)])
+    submit = Journal.submit
+    failing = [2]
+
+    def submit_or_fail(journal, operation):
+        if isinstance(operation, Bury) and operation.rejected:
+            failing[0] -= 1
+            if failing[0] == 0:
+                raise JournalFull("No room is left.", mend="Make room.")
+        return submit(journal, operation)
+
+    monkeypatch.setattr(Journal, "submit", submit_or_fail)
+    ran = run(folder)
+    assert (ran.record.state, ran.counts, ran.record.differences()) == ("done", (30, 24, 6, 0), [])
+    assert len(ran.rejects) == 6
