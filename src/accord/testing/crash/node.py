@@ -13,7 +13,7 @@ from accord.observe.crash_points import VARIABLE
 from accord.testing.crash.lives import Life, Nursery
 from accord.testing.crash.sender import Poster
 
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 60.0
 
 
 class Node:
