@@ -19,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +90,7 @@ async def decode(folder: Path, wanted: int) -> tuple[float, float]:
 
 
 async def position(folder: Path) -> Any:
-    with sqlite3.connect(folder / JOURNAL) as db:
+    with closing(sqlite3.connect(folder / JOURNAL)) as db:
         found = db.execute("SELECT position FROM cursors WHERE name = 'changes:erp'").fetchone()
     return decode_json(found[0])
 
@@ -133,11 +135,12 @@ def faults(changes: int, kills: int, restarts: int) -> None:
         chance.shuffle(what)
         begun, most = time.monotonic(), 0
         reader = start(folder)
+        wait(lambda: slots(server), "the stream has begun")  # what people did before it would be in the snapshot
         for one in people:
             one.start()
         for number, disturbance in enumerate(what, start=1):
             share = number / (len(what) + 1)
-            wait(lambda share=share: sum(one.done for one in people) >= changes * share, "people work")  # type: ignore[misc]
+            wait(lambda share=share: sum(one.done for one in people) >= changes * share, "people work", people)  # type: ignore[misc]
             wait(lambda share=share: journaled(folder) >= changes * share * 0.8, "the reader keeps up")  # type: ignore[misc]
             most = max(most, retained_bytes(server))
             if disturbance == "kill":
@@ -149,9 +152,7 @@ def faults(changes: int, kills: int, restarts: int) -> None:
                 server.start()
         for one in people:
             one.join()
-        if failures := [one.failure for one in people if one.failure]:
-            raise SystemExit(f"the people failed: {failures}")
-        wait(lambda: is_played(server, folder), "table and journal agree")
+        wait(lambda: is_played(server, folder), "table and journal agree", people)
         took = time.monotonic() - begun
         wait(lambda: retained_bytes(server) < 64 * 2**20, "the slot lets the log go")
         left = retained_bytes(server)
@@ -181,7 +182,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 
 def journaled(folder: Path) -> int:
     try:
-        with sqlite3.connect(f"file:{folder / JOURNAL}?mode=ro", uri=True, timeout=10) as db:
+        with closing(sqlite3.connect(f"file:{folder / JOURNAL}?mode=ro", uri=True, timeout=10)) as db:
             found = db.execute("SELECT max(seq) FROM messages").fetchone()
     except sqlite3.OperationalError:
         return 0  # not made yet
@@ -192,7 +193,7 @@ def doubled(folder: Path) -> int:
     """Changes that stand twice in the journal."""
     seen: set[str] = set()
     twice = 0
-    with sqlite3.connect(folder / JOURNAL) as db:
+    with closing(sqlite3.connect(folder / JOURNAL)) as db:
         for (raw,) in db.execute("SELECT message FROM contents"):
             id_ = decode_message(raw).event_id
             twice += id_ in seen
@@ -203,7 +204,7 @@ def doubled(folder: Path) -> int:
 def is_played(server: PostgresServer, folder: Path) -> bool:
     """Whether the changes in the journal, played in order, give the table."""
     rows: dict[int, Any] = {}
-    with sqlite3.connect(f"file:{folder / JOURNAL}?mode=ro", uri=True, timeout=10) as db:
+    with closing(sqlite3.connect(f"file:{folder / JOURNAL}?mode=ro", uri=True, timeout=10)) as db:
         for (raw,) in db.execute("SELECT message FROM contents ORDER BY seq"):
             message = decode_message(raw)
             record = decode_json(message.body)
@@ -227,11 +228,13 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100.0
 
 
-def wait(holds: Any, what: str) -> None:
+def wait(holds: Any, what: str, people: Sequence[People] = ()) -> None:
     end = time.monotonic() + WITHIN_S
     while not holds():
         if time.monotonic() > end:
             raise SystemExit(f"{what}: not in time")
+        if failures := [one.failure for one in people if one.failure]:
+            raise SystemExit(f"{what}: {failures}")
         time.sleep(0.25)
 
 

@@ -43,6 +43,10 @@ def cursor_name(system: str) -> str:
     return f"changes:{system}"
 
 
+class _TooFarBehind(Exception):
+    """The source keeps more than its bound, and the stream is to begin anew."""
+
+
 class ChangeReader:
     """``wanted``: the flows of each entity (full name). ``run`` goes on until cancelled."""
 
@@ -76,6 +80,10 @@ class ChangeReader:
             try:
                 await self._read()
                 continue
+            except _TooFarBehind:
+                reason = await self._given_up()
+                if not reason:
+                    continue
             except ReadFailed as failed:
                 reason = str(failed.outcome.reason if isinstance(failed.outcome, Reject) else failed)
             except AccordError as error:
@@ -85,15 +93,14 @@ class ChangeReader:
             await self._clock.sleep(self._failed(reason))
 
     async def _read(self) -> None:
-        """Until the system is paused or the stream given up. Raises ReadFailed, JournalError."""
+        """Until the system is paused. Raises ReadFailed, JournalError, _TooFarBehind."""
         raw = await self._journal.reads.cursor(self.name)
         entities = [self._port.entities[name] for name in self._wanted]
         stream = self._source.changes(entities, decode_json(raw) if raw is not None else None)
         try:
             await stream.open()
             while not self._port.gate.is_paused:
-                if await self._is_given_up(stream):
-                    break
+                await self._watch(stream)
                 page = await stream.next()
                 if page is not None:
                     await self._take(stream, page)
@@ -101,8 +108,6 @@ class ChangeReader:
         finally:
             with contextlib.suppress(ReadFailed):  # what matters has been raised before
                 await stream.close()
-        if self._is_behind and not self._port.gate.is_paused:
-            await self._give_up()
 
     async def _take(self, stream: ChangeStream, page: ChangePage) -> None:
         await self._wait_for_room(stream, BACKLOG_MAX)
@@ -151,12 +156,12 @@ class ChangeReader:
             if self._clock.monotonic() >= alive_at_s:
                 alive_at_s = self._clock.monotonic() + ALIVE_EVERY_S
                 await stream.confirm(None)
-                await self._is_given_up(stream)
+                await self._watch(stream)
 
-    async def _is_given_up(self, stream: ChangeStream) -> bool:
-        """Looks from time to time at what the source keeps; True when it is too much and the stream is to begin anew."""
+    async def _watch(self, stream: ChangeStream) -> None:
+        """Looks from time to time at what the source keeps. Raises _TooFarBehind, ReadFailed."""
         if self._clock.monotonic() < self._lag_at_s:
-            return False
+            return
         self._lag_at_s = self._clock.monotonic() + LAG_EVERY_S
         lag = await stream.lag()
         metrics = self._observer.metrics
@@ -166,16 +171,21 @@ class ChangeReader:
             kind = ChangesBehind if is_behind else ChangesCaughtUp
             self._observer.emit(kind(system=self._port.name, retained_bytes=lag.retained_bytes))
         self._is_behind = is_behind
-        return is_behind and lag.may_drop
+        if is_behind and lag.may_drop:
+            raise _TooFarBehind
 
-    async def _give_up(self) -> None:
-        """The source keeps nothing more for us; the next reading begins with a snapshot. The cursor goes first: a stream without its
-        position begins anew, one whose slot is gone would be an error."""
-        await self._journal.submit(SaveCursors((Cursor(self.name, b"null"),)))
-        await self._source.drop_capture()
+    async def _given_up(self) -> str:
+        """The source keeps nothing more for us; the next reading begins with a snapshot. Why that did not work, or ''. The cursor goes
+        first: a stream without its position begins anew, one whose slot is gone would be an error."""
+        try:
+            await self._journal.submit(SaveCursors((Cursor(self.name, b"null"),)))
+            await self._source.drop_capture()
+        except AccordError as error:
+            return str(error)
         self._is_behind = False
         notice = "more was kept than `lag_max`: given up, a new snapshot follows; deletes in between are not told"
         self._observer.emit(ChangesNotice(system=self._port.name, notice=notice))
+        return ""
 
     def _failed(self, reason: str) -> float:
         self._failures += 1
