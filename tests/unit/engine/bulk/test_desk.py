@@ -135,3 +135,30 @@ def test_a_paused_flow_does_not_run_until_it_is_resumed(tmp_path):
         assert (await ended(engine))["rows"] == 1
 
     in_engine(folder, work)
+
+
+def test_a_run_stops_at_a_chunk_and_goes_on_behind_it(tmp_path):
+    folder = make(tmp_path, NIGHTLY.replace("chunk: 10", "chunk: 2"))
+    put_orders(folder, [(n, "x", n) for n in range(1, 201)])
+
+    async def play() -> None:
+        engine = engine_of(load_project(folder))
+        try:
+            await engine.open_journal()
+            await engine.connect()
+            work = asyncio.ensure_future(engine.bulk.run_here("nightly"))
+            while (present := engine.bulk.present("nightly")) is None or present.chunk < 3:
+                await asyncio.sleep(0)
+            engine.bulk.stop_here("nightly")
+            stopped = await work
+            assert (stopped.state, stopped.is_open, stopped.differences()) == ("stopped", True, [])
+            assert 6 <= stopped.rows < 200
+            assert stopped.rows == 2 * stopped.chunk
+            assert len(rows_of(folder)) == stopped.rows
+            done = await engine.bulk.run_here("nightly")
+            assert (done.id, done.state, done.rows, done.resumed) == (stopped.id, "done", 200, 1)
+        finally:
+            await engine.stop()
+
+    asyncio.run(play())
+    assert len(rows_of(folder)) == 200
