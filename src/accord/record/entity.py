@@ -6,6 +6,7 @@ import msgspec
 
 from accord.errors import NOWHERE, Place
 from accord.record.types import Field, Object
+from accord.record.watch import Quality, SchemaChange
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -20,7 +21,7 @@ class Entity(msgspec.Struct, frozen=True, kw_only=True):
     """``name`` is ``<system>.<entity>`` (``shop.orders``); ``key`` are the fields that identify a record, in order.
 
     ``extra`` is what the connector needs to find the entity at its system (path, table, topic …); its keys are the
-    connector's own and are checked against the connector's ``entity_settings``.
+    connector's own and are checked against the connector's ``entity_settings``. ``on_schema_change`` and ``quality`` are of bulk reading.
     """
 
     name: str
@@ -29,6 +30,8 @@ class Entity(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     summary: str = ""
     extra: msgspec.Struct | None = None
+    on_schema_change: SchemaChange = SchemaChange()
+    quality: Quality | None = None
     place: Place = NOWHERE
 
     @property

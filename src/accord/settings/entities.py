@@ -11,11 +11,13 @@ from accord.errors import Faults, did_you_mean
 from accord.record import types as t
 from accord.record.entity import Entity, Rule
 from accord.record.types import Field
+from accord.record.watch import SchemaChange
 from accord.settings.decode import decode, setting_fields
 from accord.settings.fields import read_fields
+from accord.settings.entity_watch import read_quality, read_schema_change
 from accord.settings.node import Node
 
-ENTITY_KEYS = ("key", "fields", "rules", "summary", "extends")
+ENTITY_KEYS = ("key", "fields", "rules", "summary", "extends", "on_schema_change", "quality")
 _NAME = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
 _KEY_TYPES = (t.String, t.Integer, t.Date, t.DateTime, t.Enum, t.Decimal)
 
@@ -70,6 +72,9 @@ class _EntityReader:
         extra = self.settings(own - set(ENTITY_KEYS))
         rules = self.rules()
         summary = self.summary()
+        base = self.base
+        change = read_schema_change(self.node, self.bad) or (base.on_schema_change if base else SchemaChange())
+        quality = read_quality(self.node, self.bad) or (base.quality if base else None)
         if fields is None:
             return None
         key_fields = self.key(fields)
@@ -82,6 +87,8 @@ class _EntityReader:
             rules=rules,
             summary=summary,
             extra=extra,
+            on_schema_change=change,
+            quality=quality,
             place=self.node.place,
         )
 

@@ -33,6 +33,7 @@ from accord.settings.setting_types import (
     setting_fields,
     split_annotated,
 )
+from accord.settings.entity_watch import watch_schema
 from accord.settings.system_file import SystemFile
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -109,6 +110,7 @@ def entity_schema(extra_type: type[msgspec.Struct] | None, definitions: dict[str
             "fields": {"$ref": "#/$defs/fields"},
             "rules": {"type": ["array", "null"], "items": {"$ref": "#/$defs/rule"}},
             "summary": {"type": "string"},
+            **watch_schema(),
             "extends": {"type": "boolean", "description": "Add these fields to those the connector knows."},
         },
         "additionalProperties": extra_type is None,
