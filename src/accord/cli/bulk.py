@@ -99,6 +99,37 @@ def show(folder: Path, environment: str, as_json: bool, flow: str) -> None:
         show_sums(runs[0])
 
 
+@command.command("profile")
+@project_options
+@json_option
+@click.argument("flow")
+@click.option("--run", default="", help="The id of a run that has ended; the newest unless told.")
+def profile(folder: Path, environment: str, as_json: bool, flow: str, run: str) -> None:
+    """Show what the data of a run looked like: nulls, distinct values, smallest, largest and most frequent ones, patterns."""
+    found = Operator(folder, environment).bulk_profile(flow, run)
+    if as_json:
+        show_json(found)
+        return
+    click.echo(f"run {found['run']}: {found['rows']} of {found['read']} rows, {found['sampled']} of them sampled")
+    show_table(
+        ("field", "type", "nulls", "distinct", "smallest", "largest", "values", "patterns"),
+        [(name, *_profile_line(one)) for name, one in found["fields"].items()],
+        right=("nulls", "distinct"),
+    )
+
+
+def _profile_line(one: dict[str, Any]) -> tuple[str, ...]:
+    cells = [one["type"], one["nulls"], one["distinct"], one["low"], one["high"]]
+    texts = ["" if cell is None else str(cell) for cell in cells]
+    if one["is_personal"]:
+        return (*texts, "(personal)", "")
+    return (*texts, _most(one["values"]), _most(one["patterns"]))
+
+
+def _most(counts: dict[str, int]) -> str:
+    return ", ".join(f"{text!r} {count}" for text, count in list(counts.items())[:3])
+
+
 def show_sums(one: dict[str, Any]) -> None:
     """How a run adds up: source = passed + rejected + filtered (+ known), and what each target was given."""
     known = f" + {one['known']} known" if one["known"] else ""
@@ -115,6 +146,8 @@ def show_sums(one: dict[str, Any]) -> None:
             f"{write['target']} ({write['mode']}): {write['given']} given = {write['written']} written"
             f" + {write['refused']} refused, checksum {write['checksum']}" + (f"; {', '.join(told)}" if told else "")
         )
+    for finding in one["quality"]:
+        click.echo(f"data quality: {finding}")
     for difference in one["differences"]:
         click.echo(f"it does not add up: {difference}", err=True)
 

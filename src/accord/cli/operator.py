@@ -125,6 +125,13 @@ class Operator:
         found: list[dict[str, Any]] = self._do("GET", path, {}, lambda control: control.bulk.runs(flow))
         return found
 
+    def bulk_profile(self, flow: str, run: str) -> dict[str, Any]:
+        """``run`` '': of the newest that has ended."""
+        path = f"bulk/{urllib.parse.quote(flow, safe='')}/profile"
+        query = {"run": run}
+        found: dict[str, Any] = self._do("GET", path, query, lambda control: control.bulk.profile(flow, run))
+        return found
+
     def bulk_ask(self, flow: str, word: str, *, fresh: bool = False, accept: bool = False) -> None:
         """``word``: run or stop."""
         path = f"bulk/{urllib.parse.quote(flow, safe='')}/{word}"

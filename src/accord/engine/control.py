@@ -580,6 +580,8 @@ class ControlApi:
                 return await control.bulk.view(urllib.parse.unquote(flow))
             case "GET", ["bulk", flow, "runs"]:
                 return await control.bulk.runs(urllib.parse.unquote(flow))
+            case "GET", ["bulk", flow, "profile"]:
+                return await control.bulk.profile(urllib.parse.unquote(flow), query.get("run", ""))
             case "POST", ["bulk", flow, ("run" | "stop") as word]:
                 fresh, accept = query.get("fresh") == "1", query.get("accept") == "1"
                 return await control.bulk.ask(urllib.parse.unquote(flow), word, fresh=fresh, accept=accept)

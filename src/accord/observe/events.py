@@ -259,6 +259,16 @@ class BulkRunEnded(Event, frozen=True):
     seconds: float
 
 
+class BulkQuality(Event, frozen=True):
+    """The data of a bulk run differs suddenly from the last runs'; `accord bulk show` says where."""
+
+    name = "bulk.quality"
+    level = Level.WARNING
+    flow: str
+    run: str
+    findings: int
+
+
 class BulkRunStopped(Event, frozen=True):
     """A bulk run stopped before its end; `accord bulk resume` takes it up."""
 

@@ -26,12 +26,13 @@ class AlertSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     alert: Annotated[str, Meta(pattern=_ALERT_NAME, description="Its name, in notices and pages.")]
     when: Annotated[
-        Literal["dead_letters", "error_rate", "oldest_waiting", "breaker_open", "silence", "missing"],
+        Literal["dead_letters", "error_rate", "oldest_waiting", "breaker_open", "silence", "missing", "quality"],
         Meta(
             description="dead_letters: more than `above` are there. error_rate: more than `above` percent of the messages settled"
             " `within` that time are dead. oldest_waiting: a message has been open for longer than `within`. breaker_open: a system is"
             " not used because it fails. silence: no message came `within` that time of the `hours`. missing: a message has not reached"
-            " the entity `reaches` `within` that time."
+            " the entity `reaches` `within` that time. quality: the data of the last run of a bulk flow differs from the runs before it by"
+            " more than its entity's `quality` bears."
         ),
     ]
     flow: Annotated[str, Meta(description="The flow it looks at. '': every flow, each by itself.")] = ""

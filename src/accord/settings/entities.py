@@ -13,8 +13,8 @@ from accord.record.entity import Entity, Rule
 from accord.record.types import Field
 from accord.record.watch import SchemaChange
 from accord.settings.decode import decode, setting_fields
-from accord.settings.fields import read_fields
 from accord.settings.entity_watch import read_quality, read_schema_change
+from accord.settings.fields import read_fields
 from accord.settings.node import Node
 
 ENTITY_KEYS = ("key", "fields", "rules", "summary", "extends", "on_schema_change", "quality")

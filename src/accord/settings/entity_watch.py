@@ -34,7 +34,7 @@ def read_schema_change(entity: Node, bad: Bad) -> SchemaChange | None:
         return None
     words = ", ".join(ShapePolicy)
     if not node.is_map:
-        if node.value in list(ShapePolicy):
+        if isinstance(node.value, str) and node.value in list(ShapePolicy):
             return _ONE_WORD[ShapePolicy(node.value)]
         mend = f"Write one of {words}, or {{new: …, missing: …, retyped: …}}."
         bad("bad-entity", "on_schema_change", f"`on_schema_change` cannot be {node.describe()}.", mend)
@@ -44,7 +44,7 @@ def read_schema_change(entity: Node, bad: Bad) -> SchemaChange | None:
         allowed = ALLOWED.get(key)
         if allowed is None:
             bad("unknown-key", "on_schema_change", f"unknown key `{key}`.", did_you_mean(key, ALLOWED))
-        elif child.value not in list(allowed):
+        elif not isinstance(child.value, str) or child.value not in list(allowed):
             bad(
                 "bad-entity",
                 "on_schema_change",

@@ -18,6 +18,7 @@ import msgspec
 
 from accord.record.types import FORMATS
 from accord.settings.durations import format_duration, format_size
+from accord.settings.entity_watch import watch_schema
 from accord.settings.fields import SIMPLE_TYPES
 from accord.settings.lookup_files import CsvTable
 from accord.settings.manifest import KEY as MANIFEST_KEY
@@ -33,7 +34,6 @@ from accord.settings.setting_types import (
     setting_fields,
     split_annotated,
 )
-from accord.settings.entity_watch import watch_schema
 from accord.settings.system_file import SystemFile
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

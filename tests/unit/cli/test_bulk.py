@@ -27,6 +27,17 @@ def test_run_prints_how_it_adds_up_and_list_and_show_tell_it_again(run, folder):
     assert "exactly-once by chunk" in run("check", "-p", str(folder)).out
 
 
+def test_a_profile_of_what_was_read_is_shown(run, folder):
+    missing = run("bulk", "profile", "nightly", "-p", str(folder))
+    assert (missing.code, "no profile" in missing.err) == (1, True)
+    run("bulk", "run", "nightly", "-p", str(folder))
+    shown = run("bulk", "profile", "nightly", "-p", str(folder)).out
+    assert "7 of 7 rows" in shown
+    assert "'x' 6, 'test' 1" in shown
+    found = json.loads(run("bulk", "profile", "nightly", "--json", "-p", str(folder)).out)
+    assert (found["fields"]["id"]["low"], found["fields"]["id"]["high"], found["fields"]["id"]["distinct"]) == (1, 7, 7)
+
+
 def test_unknown_flows_and_nothing_to_resume_are_told(run, folder):
     for words, said in (
         (("run", "nightli"), "Did you mean 'nightly'"),

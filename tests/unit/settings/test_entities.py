@@ -15,6 +15,7 @@ from accord.errors import Faults
 from accord.record import Entity, Field
 from accord.record import types as t
 from accord.record.types import name_of
+from accord.record.watch import Quality, SchemaChange
 from accord.settings.entities import read_entity
 from accord.settings.fields import FIELD_KEYS, TYPE_NAMES, read_field
 from accord.settings.node import Node, parse_yaml
@@ -168,11 +169,32 @@ def test_what_is_wrong_with_a_field(text: str, said: str) -> None:
         ("fields: {id: integer}\nrules: [{rule: id > 1, mesage: x}]", "Did you mean 'message'?"),
         ("fields: {id: integer}\nrules: [7]", "a rule is an expression"),
         ("[1]", "it must be a mapping"),
+        ("fields: {id: integer}\nquality: {volume: 5}", "`volume` of `quality` cannot be"),
+        ("fields: {id: integer}\nquality: {new_values: 5%}", "new_values: true"),
+        ("fields: {id: integer}\nquality: {nuls: 5%}", "Did you mean 'nulls'?"),
+        ("fields: {id: integer}\nquality: often", "`quality` must be a mapping"),
+        ("fields: {id: integer}\non_schema_change: thaw", "`on_schema_change` cannot be"),
+        ("fields: {id: integer}\non_schema_change: {new: null_value}", "Write one of evolve, freeze."),
+        ("fields: {id: integer}\non_schema_change: {nwe: freeze}", "Did you mean 'new'?"),
     ],
 )
 def test_what_is_wrong_with_an_entity(text: str, said: str) -> None:
     entity, faults = read(text)
     assert entity is None and len(faults) == 1 and said in faults[0], faults
+
+
+def test_how_an_entity_may_change() -> None:
+    entity, faults = read("fields: {id: integer}\nquality: {volume: 50%, nulls: 5 points, new_values: true}")
+    assert not faults
+    assert entity is not None
+    assert entity.quality == Quality(volume=0.5, nulls=0.05, new_values=True)
+    assert entity.on_schema_change == SchemaChange()
+    entity, _ = read("fields: {id: integer}\non_schema_change: freeze")
+    assert entity is not None
+    assert set(msgspec.structs.astuple(entity.on_schema_change)) == {"freeze"}
+    entity, _ = read("fields: {id: integer}\non_schema_change: {new: freeze, missing: null_value}")
+    assert entity is not None
+    assert msgspec.structs.astuple(entity.on_schema_change) == ("freeze", "null_value", "reject_row")
 
 
 def test_an_entity_the_connector_knows_is_extended_or_narrowed() -> None:

@@ -66,6 +66,8 @@ class Conditions:
                 return self._breaker_open(spec, figures)
             case "silence":
                 return self._silence(spec, figures)
+            case "quality":
+                return self._quality(spec, figures)
             case "missing":
                 return await self._missing(spec, figures)
 
@@ -103,6 +105,16 @@ class Conditions:
             Finding(one["name"], f"system {one['name']} fails and is not used; {_counted(one['held'], 'message')} held")
             for one in figures.status["systems"]
             if _is_meant(spec.system, one["name"]) and not one["is_well"]
+        ]
+
+    def _quality(self, spec: AlertSpec, figures: Figures) -> list[Finding]:
+        return [
+            Finding(
+                one["flow"],
+                f"the data of the last run of {one['flow']} differs in {_counted(len(one['run']['quality']), 'point')}",
+            )
+            for one in figures.status["bulk"]
+            if _is_meant(spec.flow, one["flow"]) and one["run"] and one["run"]["quality"]
         ]
 
     def _silence(self, spec: AlertSpec, figures: Figures) -> list[Finding]:

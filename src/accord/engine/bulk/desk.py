@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from accord.engine.bulk.quality import PROFILES_KEPT, read_profiles
 from accord.engine.bulk.state import (
     Asked,
     RunRecord,
@@ -33,7 +34,7 @@ from accord.flow.trigger import ScheduleTrigger
 from accord.journal.group import Journal
 from accord.journal.operations import SaveCursors
 from accord.observe import Observer
-from accord.observe.events import BulkRunEnded, BulkRunStopped
+from accord.observe.events import BulkQuality, BulkRunEnded, BulkRunStopped
 from accord.record import Cursor
 from accord.sdk.connector import Capabilities
 
@@ -125,6 +126,18 @@ class BulkDesk:
         known = {run["id"] for run in ended if run}
         return [run for run in ([] if present is None or present["id"] in known else [present]) + ended if run]
 
+    async def profile(self, flow: str, run: str = "") -> dict[str, Any]:
+        """Of an ended run, or of the newest; with the ids of all whose profiles are kept."""
+        self._check(flow)
+        kept = await read_profiles(self._journal, flow)
+        found = next((one for one in kept if run in ("", one.run)), None)
+        if found is None:
+            which = f"run '{run}'" if run else "run that has ended"
+            mend = f"The last {PROFILES_KEPT} runs have one; `accord bulk show` lists runs."
+            raise BulkAskFault(f"There is no profile of a {which} of '{flow}'.", mend=mend)
+        shown: dict[str, Any] = msgspec.to_builtins(found, builtin_types=(dt.datetime,))
+        return {**shown, "runs": [one.run for one in kept]}
+
     def _check(self, flow: str) -> None:
         if flow not in self.flows:
             raise BulkAskFault(f"There is no bulk flow '{flow}'.", mend=did_you_mean(flow, self.flows))
@@ -170,6 +183,8 @@ class BulkDesk:
             self._observer.emit(
                 BulkRunEnded(flow=run.flow, run=run.id, rows=run.rows, rejected=run.rejected, seconds=run.seconds)
             )
+            if run.quality:
+                self._observer.emit(BulkQuality(flow=run.flow, run=run.id, findings=len(run.quality)))
         elif run.state in ("stopped", "failed"):
             self._observer.emit(BulkRunStopped(flow=run.flow, run=run.id, rows=run.rows, reason=run.error or "stopped"))
 

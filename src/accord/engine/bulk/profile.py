@@ -144,7 +144,8 @@ def _add_hashes(one: FieldProfile, column: polars.Series) -> None:
 
 
 def _widen(one: FieldProfile, column: polars.Series, kind: Any) -> None:
-    low, high = column.min(), column.max()
+    low: Any = column.min()
+    high: Any = column.max()
     if low is None:
         return
     lows, highs = [low], [high]

@@ -21,6 +21,7 @@ import msgspec
 
 from accord.engine.accept import new_id
 from accord.engine.bulk.mapping import Mapped, Mapper
+from accord.engine.bulk.notes import Notes
 from accord.engine.bulk.overlap import BulkFault, Seen, since_of
 from accord.engine.bulk.reading import Read, chunks_of
 from accord.engine.bulk.state import (
@@ -123,6 +124,7 @@ class BulkRun:
         else:
             self.record = self._new_run()
         self._began_s = self._clock.monotonic() - self.record.seconds
+        self._notes = await Notes.of(self._flow, self.record, self._journal)
         try:
             await self._passes()
             if self._is_begun or when_empty:
@@ -333,21 +335,24 @@ class BulkRun:
         seen.add(mapped.read)
         before = run.copied()
         await asyncio.to_thread(self._count, mapped, written, len(refused))
+        await asyncio.to_thread(self._notes.add, mapped.read)
         run.chunk += 1
         run.position = mapped.read.batch.position
         run.is_read_out = mapped.read.batch.is_last
         run.settling += mapped.read.ended
         run.cursor = msgspec.to_builtins(seen.largest)
         run.seconds = round(self._clock.monotonic() - self._began_s, 3)
-        cursors = [cursor_of(state_cursor(self._flow.name), self._with_run())]
+        cursors = [cursor_of(state_cursor(self._flow.name), self._with_run()), self._notes.cursor()]
         if seen.is_needed:
             cursors.append(Cursor(seen_cursor(self._flow.name), seen.position()))
         crash_point("bulk.before-checkpoint")
         try:
             await self._bury(rejects, tuple(cursors))
         except JournalError:
+            self._notes.undo()
             run.restore(before)  # what the journal does not have did not happen: the next pass reads the chunk again
             raise
+        self._notes.keep()
         crash_point("bulk.after-checkpoint")
         await self._settle_files()
         self._tell(run)
@@ -430,6 +435,7 @@ class BulkRun:
         if state == "done":
             run.ended = self._clock.now()
             self._advance(run)
+            cursors += await self._notes.ended(run, self._journal)
             cursors.append(await self._with_ended(run))
         await self._save(cursors)
         self._tell(run)

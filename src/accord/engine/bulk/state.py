@@ -43,7 +43,8 @@ class RunRecord(msgspec.Struct, kw_only=True):
     """One run. ``rows`` = ``passed`` + ``rejected`` + ``filtered`` + ``known``. ``known``: read before, in the overlap. ``again``: rejects
     that are dead letters already. ``position``: the connector's, behind the last chunk. ``chunk``: the next one's number. ``seconds`` at
     work. ``settling``: files read to their end whose source may not have heard
-    so yet. ``expected``: about how many rows there are, by the last whole run; 0 when nobody knows."""
+    so yet. ``quality``: how its data differs from the last runs'.
+    ``expected``: about how many rows there are, by the last whole run; 0 when nobody knows."""
 
     id: str
     flow: str
@@ -68,6 +69,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     expected: int = 0
     settling: list[str] = []
     waiting: str = ""
+    quality: list[str] = []
     code: str = ""
     error: str = ""
 

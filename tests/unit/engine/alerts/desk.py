@@ -57,11 +57,13 @@ class Figures:
         self.dead = 0
         self.is_well = True
         self.oldest: dict[str, float] = {}
+        self.differences: list[str] = []
 
     async def status(self) -> dict[str, Any]:
         return {
             "flows": [{"name": "orders", "dead": self.dead}, {"name": "other", "dead": 0}],
             "systems": [{"name": "erp", "is_well": self.is_well, "held": 3}],
+            "bulk": [{"flow": "nightly", "run": {"quality": self.differences}}, {"flow": "new", "run": None}],
         }
 
     async def metrics(self) -> MetricsView:

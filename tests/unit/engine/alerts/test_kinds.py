@@ -34,6 +34,17 @@ def spec(when: Any, **more: Any) -> AlertSpec:
     return AlertSpec(alert="watched", when=when, **minutes, **more)
 
 
+def test_quality_of_the_last_run():
+    async def story(desk: Desk) -> None:
+        assert await desk.look() == []
+        desk.figures.differences = ["status: new values 'marked.person@planted.example' (new_values)"]
+        assert await desk.look(seconds=10) == ["nightly"]
+        desk.figures.differences = []
+        assert await desk.look(seconds=10) == []
+
+    run(spec("quality", flow="nightly"), story)
+
+
 def test_dead_letters():
     async def story(desk: Desk) -> None:
         desk.figures.dead = 2
