@@ -6,7 +6,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-realtime bench-big crash clean
+.PHONY: help demo test check bench bench-realtime bench-big crash pictures clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ bench-big: $(VENV)/dev  ## Ten million settled messages, one million waiting: 25
 
 crash: $(VENV)/run  ## Kill an engine under load 2,000 times and count what its targets saw (ARGS="--kills N --messages N --keep FILE")
 	$(BIN)/python -m accord.testing.crash $(ARGS)
+
+pictures: $(VENV)/dev  ## Take the pictures of docs/pictures anew, in a real browser
+	$(BIN)/python -m pytest tests/journeys/test_browser.py -n 0 --pictures docs/pictures
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -315,6 +315,11 @@ def need_nats() -> str:
     return _need("nats-server", "nats-server", "usr/sbin/nats-server")
 
 
+def need_chromium() -> str:
+    """The browser's program, or the test is skipped."""
+    return _need("chromium", "chromium", "usr/bin/chromium")
+
+
 def need_postgres() -> str:
     """Where its `initdb` is; skips the test when there is no PostgreSQL."""
     return _need("initdb", "postgresql", "usr/lib/postgresql/*/bin/initdb")

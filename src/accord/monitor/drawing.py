@@ -45,7 +45,7 @@ def draw_map(lines: Sequence[Lines], flows: Mapping[str, Any], systems: Mapping[
     height = rows * (BOX_HEIGHT + GAP) + GAP
     places = [_places(names, height) for names, _, _ in columns]
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="Systems and the flows between them" class="map">'
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="group" aria-label="Systems and the flows between them" class="map">'
     ]
     for one in lines:
         at = places[1][one.flow]

@@ -39,7 +39,7 @@ PREFIX = "/monitor/"
 FORM_SIZE_BYTES_MAX = 20_000_000  # a payload as form text takes up to three times its size
 SILENCE_S = 3600  # by the button; the command line takes any time
 HTML = "text/html; charset=utf-8"
-STATIC_TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+STATIC_TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 HEADERS = (
     (
         b"content-security-policy",

@@ -16,6 +16,7 @@ from accord.sandbox.accounting.lock import BREATH_S, FileLock, TableLock
 from accord.sandbox.accounting.tables import CUSTOMERS, INVOICES, METADATA, TABLES
 from accord.sandbox.catalogue import buyer
 from accord.sandbox.http_server import Refusal, Request, Response, html_response
+from accord.sandbox.pages import page, table
 from accord.sandbox.system import Config, System
 
 CUSTOMERS_SEEDED = 25
@@ -85,15 +86,12 @@ class Accounting(System):
         with self.reading() as connection:
             rows = connection.execute(query).all()
             total = connection.execute(select(func.count()).select_from(INVOICES)).scalar_one()
-        head = "".join(f"<th>{c.replace('_', ' ')}</th>" for c in columns)
+        head = "".join(f'<th scope="col">{c.replace("_", " ")}</th>' for c in columns)
         body = "".join(
             "<tr>" + "".join(f'<td dir="auto">{html.escape(str(v))}</td>' for v in row) + "</tr>" for row in rows
         )
-        return html_response(
-            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Invoices</title>'
-            "<style>body{font:15px system-ui;margin:2rem}td,th{padding:.3rem .8rem;text-align:start;border-bottom:1px solid #ddd}</style>"
-            f"<h1>Invoices</h1><p>{total} in all, the newest {len(rows)} shown.</p><table><tr>{head}</tr>{body}</table></html>"
-        )
+        shown = f"<p>{total} in all, the newest {len(rows)} shown.</p>{table('Invoices', head, body)}"
+        return html_response(page("Invoices", shown, "Sandbox accounting"))
 
     # --- faults
 

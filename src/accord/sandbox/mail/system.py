@@ -14,6 +14,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from accord.sandbox.api import whole_number
 from accord.sandbox.http_server import Refusal, Request, Response, html_response, json_response
+from accord.sandbox.pages import page, table
 from accord.sandbox.store import now_text
 from accord.sandbox.system import Config, System
 
@@ -161,12 +162,9 @@ class Mail(System):
             f'<td dir="auto"><a href="/messages/{number}">{html.escape(subject) or "(no subject)"}</a></td></tr>'
             for number, sender, to, subject, at in rows
         )
-        return html_response(
-            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Inbox</title>'
-            "<style>body{font:15px system-ui;margin:2rem}td,th{padding:.3rem .8rem;text-align:start;border-bottom:1px solid #ddd}</style>"
-            f"<h1>Inbox</h1><p>{total} messages, the newest {len(rows)} shown.</p>"
-            f"<table><tr><th>received</th><th>from</th><th>to</th><th>subject</th></tr>{lines}</table></html>"
-        )
+        head = "".join(f'<th scope="col">{name}</th>' for name in ("received", "from", "to", "subject"))
+        shown = f"<p>{total} messages, the newest {len(rows)} shown.</p>{table('Inbox', head, lines)}"
+        return html_response(page("Inbox", shown, "Sandbox mail"))
 
 
 class _Door(SMTP):

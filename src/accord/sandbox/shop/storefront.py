@@ -6,14 +6,11 @@ import html
 from typing import Any
 
 from accord.sandbox.catalogue import RATES
+from accord.sandbox.pages import page, table
 from accord.sandbox.shop.data import ShopData
 from accord.sandbox.shop.wire import Document
 
-STYLE = (
-    "body{font:16px system-ui;margin:2rem auto;max-width:60rem;padding:0 1rem}table{border-collapse:collapse;width:100%}"
-    "td,th{padding:.35rem .6rem;border-bottom:1px solid #ddd;text-align:start}input,select{font:inherit;padding:.3rem}"
-    "label{display:block;margin:.5rem 0}button{font:inherit;padding:.6rem 1.4rem;margin-top:1rem}.fault{color:#a00}.num{text-align:end}"
-)
+SHOP = "Sandbox shop"
 FIELDS = (
     ("first_name", "First name", "Zoë"), ("last_name", "Last name", "Groß"), ("email", "E-mail", "zoe@customers.example"),
     ("address1", "Street", "Königstraße 5"), ("zip", "Postal code", "40212"), ("city", "City", "Düsseldorf"),
@@ -33,13 +30,17 @@ def shop_page(data: ShopData, fault: str = "", given: dict[str, str] | None = No
     options = "".join(
         f"<option{' selected' if c == typed.get('currency', 'EUR') else ''}>{c}</option>" for c in sorted(RATES)
     )
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Sandbox shop</title><style>{STYLE}</style>'
-        f"<h1>Sandbox shop</h1>{f'<p class=fault role=alert>{html.escape(fault)}</p>' if fault else ''}"
-        '<form method="post" action="/"><table><tr><th>goods</th>'
-        '<th>number</th><th class="num">price EUR</th><th>left</th><th>pieces</th></tr>'
-        f"{rows}</table><h2>Where to</h2>{fields}<label>Pay in <select name=currency>{options}</select></label>"
-        f"<button>Order and pay</button></form></html>"
+    head = (
+        '<th scope="col">goods</th><th scope="col">number</th><th scope="col" class="num">price EUR</th>'
+        '<th scope="col">left</th><th scope="col">pieces</th>'
+    )
+    return page(
+        "Place an order",
+        f"{f'<p class=fault role=alert>{html.escape(fault)}</p>' if fault else ''}"
+        f'<form method="post" action="/"><h2>Goods</h2>{table("Goods", head, rows)}'
+        f'<h2>Where to</h2><div class="fields">{fields}<label>Pay in <select name="currency">{options}</select></label></div>'
+        "<button>Order and pay</button></form>",
+        SHOP,
     )
 
 
@@ -57,7 +58,7 @@ def _row(product: Document, variant: Document, level: int, typed: dict[str, str]
     name = f"{product['title']} {variant['title'] if variant['title'] != 'Default Title' else ''}"
     pieces = html.escape(typed.get(f"pieces-{variant['id']}", "0"))
     return (
-        f'<tr><td dir="auto">{html.escape(name)}</td><td>{html.escape(variant["sku"] or "")}</td>'
+        f'<tr><th scope="row" dir="auto">{html.escape(name)}</th><td>{html.escape(variant["sku"] or "")}</td>'
         f'<td class="num">{variant["price"]}</td><td>{level}</td>'
         f'<td><input type="number" min="0" max="999" name="pieces-{variant["id"]}" value="{pieces}" '
         f'aria-label="pieces of {html.escape(name)}"></td></tr>'
@@ -67,9 +68,9 @@ def _row(product: Document, variant: Document, level: int, typed: dict[str, str]
 def thanks_page(order: Document) -> str:
     lines = "".join(f"<li>{line['quantity']} × {html.escape(line['name'])}</li>" for line in order["line_items"])
     money = order["total_price_set"]["presentment_money"]
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Thank you</title><style>{STYLE}</style>'
-        f"<h1>Thank you, {html.escape(order['customer']['first_name'])}</h1>"
+    return page(
+        f"Thank you, {order['customer']['first_name']}",
         f'<p>Order <strong id="order">{html.escape(order["name"])}</strong>, {money["amount"]} {money["currency_code"]}.</p>'
-        f'<ul>{lines}</ul><p><a href="/">Order again</a></p></html>'
+        f'<ul>{lines}</ul><p><a href="/">Order again</a></p>',
+        SHOP,
     )
