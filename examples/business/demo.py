@@ -1,7 +1,8 @@
-"""Runs the business: stand-ins for eight systems, Accord between them, three scenes, and a proof.
+"""Runs the business: stand-ins for eight systems, Accord between them, four scenes, and a proof.
 
 Orders flow from the shop to warehouse, carrier, books and mail, at speed and then while systems fail. Deals won in the CRM become
 customers, invoices and follow-ups. Tickets at the helpdesk show what the other systems know of who asks.
+At the end the nightly loads run, and a warehouse holds what shop, CRM and books hold.
 
 Usage: demo.py [--once] [--orders N] [--seed N]. Exit code 0 only when every system agrees.
 """
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agreement import SHOWN_MAX, Agreement, agreement
+from nightly import FILE, FLOWS, compare, run_nightly
 from people import ask_for_help, deals_agreement, rename_an_account, tickets_agreement, win_deals
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -57,6 +59,7 @@ def main() -> int:
         is_fine = second_half(stage.sandbox, args.orders) and is_fine
         is_fine = won_deals(stage.sandbox, args.deals, args.seed) and is_fine
         is_fine = support_knows(stage.sandbox, args.tickets) and is_fine
+        is_fine = nightly(stage) and is_fine
         if not args.once:
             stay(stage)
     return 0 if is_fine else 1
@@ -116,6 +119,24 @@ def support_knows(sandbox: Sandbox, tickets: int) -> bool:
     return show(found, "every ticket has", f"{found.paid} tickets at the helpdesk")
 
 
+def nightly(stage: Stage) -> bool:
+    console.rule("It is 2 o'clock at night: everything into the warehouse")
+    for flow, run in zip(FLOWS, run_nightly(stage), strict=True):
+        console.print(f"  {flow}: {run['rows']} read, {run['passed']} passed, {run['rejected']} rejected, {run['seconds']:.1f} s")
+    table = Table("table", "rows there", "in the warehouse", "worth there", "in the warehouse", title="The warehouse")
+    found = compare(stage.sandbox, stage.project / FILE)
+    for one in found:
+        there, here = one.of_systems, one.of_warehouse
+        style = "green" if one.is_equal else "red"
+        worth = ["" if tally.total is None else f"{tally.total:,.2f}" for tally in (there, here)]
+        table.add_row(one.table, str(there.rows), f"[{style}]{here.rows}[/]", worth[0], f"[{style}]{worth[1]}[/]")
+    console.print(table)
+    is_equal = all(one.is_equal for one in found)
+    verdict = "[bold green]The warehouse agrees." if is_equal else "[bold red]The warehouse does not agree."
+    console.print(verdict)
+    return is_equal
+
+
 def wait_for_agreement(look: Callable[[], Agreement]) -> Agreement:
     """Until all agree, or something is wrong for good, or the time is over."""
     deadline = time.monotonic() + AGREE_WITHIN_S
@@ -167,6 +188,7 @@ def stay(stage: Stage) -> None:
     console.print(f"Read the mail:       {sandbox.address('mail')}/")
     console.print(f"Ask for help:        POST {sandbox.address('helpdesk')}/tickets")
     console.print(f"See the invoices:    {sandbox.address('accounting')}/")
+    console.print(f"Ask the warehouse:   {stage.project / FILE} (DuckDB)")
     console.print(f"Look inside:         accord status --project {stage.project}")
     console.print(f"Break something:     accord sandbox fault shipping --down 30s --folder {sandbox.folder}")
     console.print("Ctrl-C ends it.")

@@ -211,6 +211,13 @@ class RateLimitSpec(msgspec.Struct, frozen=True, kw_only=True):
 class SystemOverlay(msgspec.Struct, frozen=True, kw_only=True):
     """What an environment changes of a system file."""
 
+    connector: Annotated[
+        str,
+        Meta(
+            description="Another connector: the system is of another kind here (a file of DuckDB, a PostgreSQL server). `settings` are"
+            " then all it has; entities stay."
+        ),
+    ] = ""
     settings: Annotated[Node, Meta(description="Laid over the system's own settings, key by key.")] = msgspec.field(
         default_factory=lambda: Node({})
     )

@@ -58,6 +58,7 @@ def in_environment(system: SystemFile, environment: EnvironmentSpec) -> SystemFi
         return system
     return msgspec.structs.replace(
         system,
-        settings=overlay(system.settings, change.settings),
+        connector=change.connector or system.connector,
+        settings=change.settings if change.connector else overlay(system.settings, change.settings),
         rate_limit=change.rate_limit or system.rate_limit,
     )

@@ -11,7 +11,7 @@ from accord.errors import Faults
 from accord.settings.environment import ChosenEnvironment, choose_environment
 from accord.settings.lookup_files import read_lookup_files
 from accord.settings.node import Node, parse_yaml
-from accord.settings.project_file import ProjectFile, read_project_file
+from accord.settings.project_file import EnvironmentSpec, ProjectFile, SystemOverlay, read_project_file
 from accord.settings.secrets import Key, SealedFile
 from accord.settings.system_file import SystemFile, in_environment, read_system_file
 
@@ -92,6 +92,17 @@ def test_an_environment_changes_settings_of_a_system(tmp_path: Path) -> None:
     assert chosen.resolver.resolve(changed.settings, faults).plain()["store"] == "real" and faults.found == []
     store = changed.settings.get("store")
     assert store is not None and store.place.file == "accord.yaml"
+
+
+def test_a_system_of_another_kind_has_settings_of_its_own():
+    faults = Faults()
+    text = "system: store\nconnector: duckdb\nsettings: {file: a.duckdb}\nentities: {sales: {key: id}}\n"
+    system = read_system_file(parse_yaml(text, "store.yaml", faults), faults)
+    change = SystemOverlay(connector="sql", settings=Node.of({"url": "postgresql://db/x"}))
+    assert system is not None
+    changed = in_environment(system, EnvironmentSpec(systems={"store": change}))
+    assert (changed.connector, changed.settings.plain()) == ("sql", {"url": "postgresql://db/x"})
+    assert changed.entities == system.entities
 
 
 def test_secrets_of_the_encrypted_file_are_found(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def compile_bulk(spec: BulkSpec, parts: Parts, faults: Faults) -> BulkFlow | Non
     if spec.files is not None and spec.files.entity != spec.read.entity:
         what = f"The files of '{spec.files.entity}' start the flow, and '{spec.read.entity}' is read."
         faults.add("flow.two-sources", spec.files.place, what, "Write the same entity in both places.")
-    if not writes and len(faults.errors) == before:
+    if len(faults.errors) == before and not _has_write(spec.row.steps):
         faults.add("flow.bulk-no-write", spec.row.steps.place, "A bulk flow writes nowhere.", "Add a 'write' step.")
     if flow is None or entity is None or len(faults.errors) > before:
         return None
@@ -71,6 +71,11 @@ def compile_bulk(spec: BulkSpec, parts: Parts, faults: Faults) -> BulkFlow | Non
         drafts=tuple(drafts.found),
         overlap=_overlap(spec, entity),
     )
+
+
+def _has_write(steps: Node) -> bool:
+    """Also where it stands under a split, and where its target's system is faulty (which is said of the system)."""
+    return any(each.get("write") is not None or _has_write(each.get("steps") or Node([])) for each in steps.elements())
 
 
 def _kinds(spec: BulkSpec, writes: list[BulkWrite], faults: Faults) -> dict[str, StepKind]:

@@ -97,6 +97,12 @@ steps:
     assert [effect.guarantee for effect in flow.flow.effects] == ["exactly-once by chunk"]
 
 
+def test_a_faulty_target_is_told_once():
+    assert [fault.code for fault in compiled(TO_BOOKS + "  - {write: books.invoixes, mapping: order-to-invoice}\n")[1].errors] == [
+        "flow.unknown-entity"
+    ]
+
+
 def test_a_cursor_that_is_a_time_has_an_overlap_by_default():
     systems_time = "flow: f\non: manual\nread: {entity: shop.orders, cursor: id}\nsteps:\n"
     assert good(systems_time + WRITE).overlap == 0
