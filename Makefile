@@ -14,14 +14,14 @@ help:  ## Show this help
 $(VENV)/run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -U pip
-	$(PIP) install -c constraints.txt -e '.[sandbox]'
+	$(PIP) install -c constraints.txt -e '.[sandbox,duckdb]'
 	@touch $@
 
 $(VENV)/dev: $(VENV)/run
 	$(PIP) install -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(VENV)/run  ## Orders, won deals and tickets run through eight systems (ARGS=--once ends after the table)
+demo: $(VENV)/run  ## Orders, won deals and tickets run through eight systems, and into a warehouse (ARGS=--once ends after the table)
 	$(BIN)/python examples/business/demo.py $(ARGS)
 
 test: $(VENV)/dev  ## Install what tests need, run the checks and all tests

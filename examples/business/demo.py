@@ -122,7 +122,9 @@ def support_knows(sandbox: Sandbox, tickets: int) -> bool:
 def nightly(stage: Stage) -> bool:
     console.rule("It is 2 o'clock at night: everything into the warehouse")
     for flow, run in zip(FLOWS, run_nightly(stage), strict=True):
-        console.print(f"  {flow}: {run['rows']} read, {run['passed']} passed, {run['rejected']} rejected, {run['seconds']:.1f} s")
+        console.print(
+            f"  {flow}: {run['rows']} read, {run['passed']} passed, {run['rejected']} rejected, {run['seconds']:.1f} s"
+        )
     table = Table("table", "rows there", "in the warehouse", "worth there", "in the warehouse", title="The warehouse")
     found = compare(stage.sandbox, stage.project / FILE)
     for one in found:

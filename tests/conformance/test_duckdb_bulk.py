@@ -18,7 +18,7 @@ from accord.errors import Faults
 from accord.mapping.contract import compile_contract
 from accord.record import Done, Entity, Field, Partial, Reconnect
 from accord.record import types as t
-from accord.sdk.bulk import BulkRead, Chunk, LoadMode
+from accord.sdk.bulk import BulkRead, Chunk, LoadMode, LoadSpec
 from accord.sdk.connector import Connection, Context, LoadFailed, WriteItem, WriteMode
 from accord.sdk.http import encode_json
 from accord.testing.bulk_suite import CHECKS, FIELDS, frame, is_for, load, loaded, record
@@ -38,6 +38,7 @@ connection.execute("select 1").fetchall()
 print("has it", flush=True)
 sys.stdin.read()
 """
+COUNT = "import duckdb, sys; print(duckdb.connect(sys.argv[1], read_only=True).sql('select count(*) from sales').fetchone()[0])"
 
 
 class FileSubject:
@@ -166,5 +167,23 @@ def test_a_load_of_a_table_that_does_not_fit_says_so(tmp_path: Path) -> None:
         with pytest.raises(LoadFailed) as caught:
             await loaded(subject, LoadMode.APPEND, "unfit", [record(1)])
         assert msgspec.structs.asdict(caught.value.outcome)["code"] == "connector.duckdb-schema"  # type: ignore[arg-type]
+
+    asyncio.run(run())
+
+
+def test_whoever_leaves_a_load_unfinished_leaves_the_file_to_others(tmp_path):
+    async def run() -> None:
+        subject = FileSubject(tmp_path)
+        async with subject.connection() as connection:
+            spec = LoadSpec(id="one", mode=LoadMode.UPSERT, key=("id",), fields=tuple(FIELDS))
+            for number in range(2):  # as after trouble of the source: the first one never came to its end
+                made = connection.load(subject.entity, spec)
+                await made.begin()
+                await made.write(Chunk(number, frame([record(number)])))
+                await made.leave()
+                asked = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-c", COUNT, str(tmp_path / "data/w.duckdb")), stdout=asyncio.subprocess.PIPE
+                )
+                assert (await asked.communicate())[0].decode().strip() == str(number + 1)
 
     asyncio.run(run())

@@ -169,6 +169,10 @@ class Load(Protocol):
         """The load will never be finished: removes what was staged. Rows of APPEND and UPSERT stay."""
         ...
 
+    async def leave(self) -> None:
+        """Always the last call, whatever came before: lets go of what is held open (a file, a lock). Undoes nothing, raises nothing."""
+        ...
+
 
 class BulkTarget(Protocol):
     def load(self, entity: Entity, spec: LoadSpec) -> Load:

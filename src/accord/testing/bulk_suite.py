@@ -62,8 +62,11 @@ async def load(subject: BulkSubject, mode: LoadMode, id: str, **more: Any) -> As
     async with subject.connection() as connection:
         spec = LoadSpec(id=f"{id} {subject.run}", mode=mode, key=("id",), fields=tuple(FIELDS), **more)
         made = cast(BulkTarget, connection).load(subject.entity, spec)
-        await made.begin()
-        yield made
+        try:
+            await made.begin()
+            yield made
+        finally:
+            await made.leave()
 
 
 async def loaded(subject: BulkSubject, mode: LoadMode, id: str, *chunks: Sequence[dict[str, Any]], **more: Any) -> Any:

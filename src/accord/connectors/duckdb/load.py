@@ -64,15 +64,13 @@ class DuckdbLoad:
         return await self._work(lambda session: self._write(session, chunk))
 
     async def finish(self) -> Loaded:
-        made = await self._work(self._finish)
-        await self._release()
-        return made
+        return await self._work(self._finish)
 
     async def abandon(self) -> None:
         await self._work(lambda session: session.run(f"DROP TABLE IF EXISTS {self._table.stage}"))
-        await self._release()
 
-    async def _release(self) -> None:
+    async def leave(self) -> None:
+        """The file is closed, for others to read."""
         if self._is_holding:
             self._is_holding = False
             await self._file.release()
@@ -81,10 +79,8 @@ class DuckdbLoad:
         try:
             return await self._file.run(work)
         except ConnectorError:
-            await self._release()
             raise
         except Exception as error:
-            await self._release()
             raise LoadFailed(outcome_of(error)) from error
 
     def _begin(self, session: Session) -> None:

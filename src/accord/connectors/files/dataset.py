@@ -69,6 +69,9 @@ class DatasetLoad:
         if self._is_replacing:
             await self._work(self._forget)
 
+    async def leave(self) -> None:
+        """Nothing is held open between chunks."""
+
     def _forget(self) -> None:
         shutil.rmtree(self._markers, ignore_errors=True)
         shutil.rmtree(self._base, ignore_errors=True)

@@ -202,8 +202,15 @@ class BulkRun:
 
     async def _pass(self) -> None:
         """From the checkpoint to the end. Raises ReadFailed, Stopped, BulkFault."""
-        run, spec = self.record, self._flow.spec.read
         loads = [self._load(index) for index in range(len(self._flow.writes))]
+        try:
+            await self._carry(loads)
+        finally:
+            for load in loads:
+                await load.leave()
+
+    async def _carry(self, loads: list[Load]) -> None:
+        run, spec = self.record, self._flow.spec.read
         kept = await self._journal.reads.cursor(seen_cursor(self._flow.name))
         known_largest = typed(run.cursor, self._flow.source, spec.cursor) if spec.cursor else None
         known, seen = (Seen(self._flow, known_largest, kept) for _ in range(2))
@@ -452,7 +459,11 @@ class BulkRun:
     async def _abandon(self, run: RunRecord) -> None:
         self.record = run
         for index in range(len(self._flow.writes)):
-            await in_gate(self._port(index), self._lane, self._load(index).abandon)
+            load = self._load(index)
+            try:
+                await in_gate(self._port(index), self._lane, load.abandon)
+            finally:
+                await load.leave()
         run.state, run.ended = "abandoned", self._clock.now()
         await self._save([await self._with_ended(run)])
 

@@ -82,6 +82,9 @@ class ItemLoad:
     async def abandon(self) -> None:
         return None
 
+    async def leave(self) -> None:
+        return None
+
     def _effect_id(self, chunk: int, row: int) -> str:
         return hashlib.blake2b(f"{self._spec.id}/{chunk}/{row}".encode(), digest_size=16).hexdigest()
 

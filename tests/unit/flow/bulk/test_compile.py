@@ -98,9 +98,10 @@ steps:
 
 
 def test_a_faulty_target_is_told_once():
-    assert [fault.code for fault in compiled(TO_BOOKS + "  - {write: books.invoixes, mapping: order-to-invoice}\n")[1].errors] == [
-        "flow.unknown-entity"
-    ]
+    assert [
+        fault.code
+        for fault in compiled(TO_BOOKS + "  - {write: books.invoixes, mapping: order-to-invoice}\n")[1].errors
+    ] == ["flow.unknown-entity"]
 
 
 def test_a_cursor_that_is_a_time_has_an_overlap_by_default():

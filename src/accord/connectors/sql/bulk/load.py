@@ -78,6 +78,9 @@ class SqlLoad:
     async def abandon(self) -> None:
         await self._work(self._drop_stage)
 
+    async def leave(self) -> None:
+        """Nothing is held open between chunks."""
+
     async def _work(self, work: Callable[[], T]) -> T:
         """On a database thread; every error of the driver as LoadFailed."""
         try:
