@@ -38,7 +38,7 @@ connection.execute("select 1").fetchall()
 print("has it", flush=True)
 sys.stdin.read()
 """
-COUNT = "import duckdb, sys; print(duckdb.connect(sys.argv[1], read_only=True).sql('select count(*) from sales').fetchone()[0])"
+COUNT = "import duckdb, sys; print(duckdb.connect(sys.argv[1], read_only=True).execute('select count(*) from sales').fetchall()[0][0])"
 
 
 class FileSubject:
