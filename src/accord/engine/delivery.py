@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 from accord.engine.attempts import WATCH, RecentAttempts, Watch
 from accord.engine.fair import FairQueue, Lane
 from accord.engine.gate import Gate
+from accord.engine.masking import Masker, masked_with
 from accord.errors import AccordError
 from accord.flow.commands import Call, Fetch, Write, effect_id
 from accord.observe import Observer
@@ -47,23 +48,39 @@ class Delivery:
     def gate(self, system: str) -> Gate:
         return self._ports[system].gate
 
+    def masker_of(self, source: str, body: bytes) -> Masker:
+        """Of a message's personal values; of none when it came from nowhere declared."""
+        port = self._ports.get(source.partition(".")[0])
+        return masked_with(body, port.entities.get(source) if port else None)[1]
+
     def entity(self, name: str) -> Entity:
         """By full name."""
         return self._ports[name.partition(".")[0]].entities[name]
 
-    async def attempt(self, command: Write | Call | Fetch, message_id: str, lane: Lane, in_doubt: bool) -> One:
-        """Never raises for what a system did: an exception of a connector is a defect, logged, and Retry(in_doubt)."""
+    async def attempt(
+        self,
+        command: Write | Call | Fetch,
+        message_id: str,
+        lane: Lane,
+        in_doubt: bool,
+        conceal: Callable[[str], str] = str,
+    ) -> One:
+        """Never raises for what a system did: an exception of a connector is a defect, logged, and Retry(in_doubt).
+        ``conceal`` masks the message's personal values: systems like to repeat in a refusal what they were sent."""
         try:
             if isinstance(command, Write):
                 item = WriteItem(effect_id(message_id, command.path), command.record, in_doubt)
-                return single(await self._write(command, item, lane))
+                return single(concealed(await self._write(command, item, lane, conceal), conceal))
             if isinstance(command, Call):
                 call = CallItem(effect_id(message_id, command.path), command.arguments, in_doubt)
                 port = self._ports[command.system]
-                return single(await self.through(port, lane, lambda: port.connection.call(command.operation, call)))
+                send = functools.partial(port.connection.call, command.operation, call)
+                return single(await self.through(port, lane, send, conceal=conceal))
             port = self._ports[command.entity.partition(".")[0]]
             entity = port.entities[command.entity]
-            return single(await self.through(port, lane, lambda: port.connection.get(entity, command.key)))
+            return single(
+                await self.through(port, lane, lambda: port.connection.get(entity, command.key), conceal=conceal)
+            )
         except Exception as error:  # noqa: BLE001 (a connector's defect must not stop the engine; it is logged as one)
             shown = str(error) if isinstance(error, AccordError) else f"{type(error).__name__}: {error}"
             self._observer.emit(FlowDefect(flow=lane.name, message=message_id, step=command.path, error=shown[:500]))
@@ -74,7 +91,7 @@ class Delivery:
         for group in self._groups.values():
             group.cancel()
 
-    def _write(self, command: Write, item: WriteItem, lane: Lane) -> Awaitable[Outcome]:
+    def _write(self, command: Write, item: WriteItem, lane: Lane, conceal: Callable[[str], str]) -> Awaitable[Outcome]:
         port = self._ports[command.entity.partition(".")[0]]
         entity = port.entities[command.entity]
         items_max = port.items_max.get(command.entity, 1)
@@ -84,10 +101,17 @@ class Delivery:
                 group = _Group(self, port, entity, command.mode, items_max)
                 self._groups[(command.entity, command.mode)] = group
             return group.add(item, lane)
-        return self.through(port, lane, lambda: port.connection.write(entity, command.mode, (item,)))
+        send = functools.partial(port.connection.write, entity, command.mode, (item,))
+        return self.through(port, lane, send, conceal=conceal)
 
     async def through(
-        self, port: Port, lane: Lane, send: Callable[[], Awaitable[Outcome]], *, is_typical: bool = True
+        self,
+        port: Port,
+        lane: Lane,
+        send: Callable[[], Awaitable[Outcome]],
+        *,
+        is_typical: bool = True,
+        conceal: Callable[[str], str] = str,
     ) -> Outcome:
         """Runs ``send`` once inside the port's gate; SICK without running it when the system may not be tried now.
         ``is_typical``: its latency compares with that of other requests."""
@@ -99,7 +123,7 @@ class Delivery:
         try:
             crash_point("send.before")
             crash_point("send.under-way")
-            outcome = await send()
+            outcome = concealed(await send(), conceal)
             crash_point("send.answered")
         except Exception:
             outcome = Retry("the connector failed unexpectedly", in_doubt=True)
@@ -145,7 +169,8 @@ class _Group:
             watch = self._delivery.recent.begin()
             try:
                 send = functools.partial(self._port.connection.write, self._entity, self._mode, items)
-                outcome = await self._delivery.through(self._port, lane, send, is_typical=False)
+                conceal = functools.partial(_conceal_records, self._entity, items)
+                outcome = await self._delivery.through(self._port, lane, send, is_typical=False, conceal=conceal)
                 ones = spread(outcome, len(items))
             except Exception as error:  # noqa: BLE001 (handed to every waiter, which reports it)
                 for _, future, _ in taken:
@@ -157,6 +182,23 @@ class _Group:
                     waiting.exchanges.extend(watch.exchanges)
                 if not future.done():
                     future.set_result(one)
+
+
+def concealed(outcome: Outcome, conceal: Callable[[str], str]) -> Outcome:
+    """The outcome with the reason of a failure masked."""
+    if isinstance(outcome, Partial):
+        return Partial(tuple(single(concealed(one, conceal)) for one in outcome.outcomes))
+    if not isinstance(outcome, Retry | Reconnect | Reject):
+        return outcome
+    reason = conceal(outcome.reason)
+    return outcome if reason == outcome.reason else msgspec.structs.replace(outcome, reason=reason)
+
+
+def _conceal_records(entity: Entity, items: Sequence[WriteItem], text: str) -> str:
+    masker = Masker()
+    for item in items:
+        masker.learn(item.record, entity.fields)
+    return masker.text(text)
 
 
 def spread(outcome: Outcome, count: int) -> tuple[One, ...]:

@@ -43,6 +43,7 @@ from accord.engine.ends import (
 from accord.engine.fair import lane_of
 from accord.engine.gate import PAUSE_IN_MEMORY_S_MAX, Gate
 from accord.engine.malformed import malformed_reason
+from accord.engine.masking import Masker
 from accord.errors import JournalError
 from accord.flow.commands import (
     All,
@@ -117,6 +118,7 @@ class Attempt:
         self._attempts_kept = sum(path.startswith(ATTEMPT_PATH) for path in lease.results)
         self._has_begun = len(lease.results) > self._attempts_kept
         self._unsaved: list[StepResult] = []
+        self._masker: Masker | None = None  # made when a system refuses something
         self._references: list[CrossReference] = []
         self._stamped = lease.results.get(VERSION_PATH)
 
@@ -257,10 +259,10 @@ class Attempt:
         watch = recent.begin()
         tracing = self._observer.tracing
         if tracing is None:
-            outcome = await self._delivery.attempt(command, self._effects_of, self._lane, in_doubt)
+            outcome = await self._delivery.attempt(command, self._effects_of, self._lane, in_doubt, self._conceal)
         else:
             with tracing.effect(command.path, system) as ended:
-                outcome = await self._delivery.attempt(command, self._effects_of, self._lane, in_doubt)
+                outcome = await self._delivery.attempt(command, self._effects_of, self._lane, in_doubt, self._conceal)
                 ended(type(outcome).__name__.lower())
         if outcome is not SICK:
             attempted = recent.end(watch, self._flow.name, self._lease.seq, self._prefix + command.path, at, outcome)
@@ -282,6 +284,13 @@ class Attempt:
                 raise Parked(State.HELD, held_by=system, reason=outcome.reason)
             raise Parked(State.WAITING, due=self._after(outcome.after_s or RECONNECT_WAIT_S), reason=outcome.reason)
         return self._try_later(command.path, outcome, policy)
+
+    def _conceal(self, text: str) -> str:
+        """What a system said, without the personal values of the message."""
+        if self._masker is None:
+            message = self._lease.message
+            self._masker = self._delivery.masker_of(message.source, message.body)
+        return self._masker.text(text)
 
     def _keep_attempt(self, attempted: Attempted) -> None:
         """Journals it with the next save."""

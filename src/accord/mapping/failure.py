@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -12,10 +13,12 @@ from accord.mapping.functions.signature import Rejected
 
 MASKED = "***"
 SHOWN_LENGTH_MAX = 60
+_MAIL = re.compile(r"\S+@\S+")  # stands in the wrong field more often than anything else personal
 
 
 def show_value(value: Any, *, personal: bool = False) -> str:
-    """A value for a message: short; '***' when personal; containers by their size only, as they may hold personal data."""
+    """A value for a message: short; '***' when personal, mail addresses masked in any; containers by their size only, as they may
+    hold personal data."""
     if personal:
         return MASKED
     match value:
@@ -24,7 +27,8 @@ def show_value(value: Any, *, personal: bool = False) -> str:
         case bool():
             return str(value).lower()
         case str():
-            text = value if len(value) <= SHOWN_LENGTH_MAX else value[: SHOWN_LENGTH_MAX - 1] + "…"
+            text = _MAIL.sub(f"{MASKED}@{MASKED}", value[: SHOWN_LENGTH_MAX * 4])
+            text = text if len(text) <= SHOWN_LENGTH_MAX else text[: SHOWN_LENGTH_MAX - 1] + "…"
             return repr(text.encode("utf-8", "backslashreplace").decode())
         case int():
             return str(value) if value.bit_length() < 200 else f"an integer of {value.bit_length()} bits"

@@ -57,14 +57,20 @@ class FencedDelivery(Delivery):
         self._validity = validity
 
     async def through(
-        self, port: Port, lane: Lane, send: Callable[[], Awaitable[Outcome]], *, is_typical: bool = True
+        self,
+        port: Port,
+        lane: Lane,
+        send: Callable[[], Awaitable[Outcome]],
+        *,
+        is_typical: bool = True,
+        conceal: Callable[[str], str] = str,
     ) -> Outcome:
         async def when_valid() -> Outcome:
             if not self._validity.is_valid():
                 await self._validity.wait_valid()
             return await send()
 
-        return await super().through(port, lane, when_valid, is_typical=is_typical)
+        return await super().through(port, lane, when_valid, is_typical=is_typical, conceal=conceal)
 
 
 class Cluster:
