@@ -100,7 +100,7 @@ class SqlLoad:
         with self._database.reading() as connection:
             plan = self._find_plan(connection, self._entity)
             connection.rollback()
-            self._table = LoadTable(plan, self._spec.fields, self._spec.key, self._spec.id, connection.dialect)
+            self._table = LoadTable(plan, self._spec, connection.dialect)
             if self._spec.mode is not LoadMode.APPEND and self._spec.mode is not LoadMode.REPLACE:
                 self._need_key(connection)
             self._ledger.ensure(connection, self._kept)
@@ -116,15 +116,37 @@ class SqlLoad:
 
     def _make_stage(self, connection: sa.Connection) -> None:
         """Left as it is when it is there: a load taken up again has rows in it."""
-        place = self.table.stage_name, self.table.plan.table.schema
-        is_there = sa.inspect(connection).has_table(place[0], schema=place[1])
+        table = self.table
+        inspector = sa.inspect(connection)
+        is_there = inspector.has_table(table.stage_name, schema=table.plan.table.schema)
+        referring = [] if table.has_unique_key else self._referring(inspector)
         connection.rollback()
+        if self._spec.mode is LoadMode.REPLACE and referring:
+            raise Misfit(
+                f"rows of {referring[0]} refer to rows of {table.name}, which cannot be told apart without a unique key: replacing "
+                "all of them would break or delete those. Declare the entity's `key`"
+            )
         if is_there:
             return
-        connection.exec_driver_sql(statements.make_stage(self.table))
-        if self.table.key:
-            connection.exec_driver_sql(statements.index_stage(self.table))
+        ddl = ""
+        if table.dialect == "sqlite" and not table.is_history:
+            name = table.plan.table.name
+            ddl = connection.scalar(
+                sa.text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :n"), {"n": name}
+            )
+        for statement in statements.make_stage(table, ddl or ""):
+            connection.exec_driver_sql(statement)
+        if table.key and (table.is_history or not table.has_unique_key):
+            connection.exec_driver_sql(statements.index_stage(table))
         connection.commit()
+
+    def _referring(self, inspector: sa.Inspector) -> list[str]:
+        """Tables with a foreign key to this one."""
+        target, schema = self.table.plan.table.name, self.table.plan.table.schema
+        names = inspector.get_table_names(schema)
+        return [
+            n for n in names if any(key["referred_table"] == target for key in inspector.get_foreign_keys(n, schema))
+        ]
 
     # chunks
 
@@ -140,6 +162,7 @@ class SqlLoad:
         else:
             numbers = None
         with self._database.writing() as connection:
+            self._without_limit(connection)
             known = self._ledger.find(connection, self.table.load_id, chunk.number)
             if known is not None:
                 return known.written
@@ -234,7 +257,8 @@ class SqlLoad:
             inserted, touched = connection.exec_driver_sql(statements.upsert_counted(table, fresh)).one()
             return inserted, touched - inserted
         known, changed = connection.exec_driver_sql(statements.count_known(table, fresh)).one()
-        connection.exec_driver_sql(statements.upsert_from(table, fresh))
+        for statement in statements.upsert_from(table, fresh):
+            connection.exec_driver_sql(statement)
         return rows - known, int(changed)
 
     def _stage(self, connection: sa.Connection, frame: polars.DataFrame) -> tuple[int, int]:
@@ -246,10 +270,16 @@ class SqlLoad:
             return self._upsert_from(connection, fresh, len(frame))
         return len(frame), 0
 
+    def _without_limit(self, connection: sa.Connection) -> None:
+        """The time a statement of a load takes grows with the load; `statement_timeout` is for single ones."""
+        if self.table.dialect == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
     # the end
 
     def _finish(self) -> Loaded:
         with self._database.writing() as connection:
+            self._without_limit(connection)
             known = self._ledger.find(connection, self.table.load_id, FINISHED)
             if known is None:
                 self._ledger.store(connection, self.table.load_id, FINISHED, self._show(connection))
@@ -260,8 +290,12 @@ class SqlLoad:
     def _show(self, connection: sa.Connection) -> LedgerEntry:
         table = self.table
         match self._spec.mode:
+            case LoadMode.REPLACE if table.has_unique_key:  # rows that stay are kept: others may refer to them
+                deleted = connection.exec_driver_sql(statements.delete_missing(table)).rowcount
+                self._upsert_from(connection, table.stage, 0)
+                return LedgerEntry(deleted=deleted)
             case LoadMode.REPLACE:
-                before, after = statements.replace(table)
+                before, after = statements.replace_all(table)
                 deleted = connection.exec_driver_sql(before).rowcount
                 connection.exec_driver_sql(after)
                 return LedgerEntry(deleted=deleted)

@@ -6,12 +6,30 @@ of a row, costs a new version of it and its log on PostgreSQL.
 
 from __future__ import annotations
 
+import re
+
 from accord.connectors.sql.bulk.table import IS_CURRENT, VALID_FROM, VALID_TO, LoadTable
 
+_NAME = re.compile(r"CREATE TABLE\s+(\"[^\"]+\"|`[^`]+`|\[[^\]]+\]|[\w.]+)", re.IGNORECASE)
 
-def make_stage(table: LoadTable) -> str:
-    """A table with the loaded columns; it outlives a crash of the server, as the ledger does that says what is in it."""
-    return f"CREATE TABLE {table.stage} AS SELECT {table.column_list} FROM {table.name} WHERE 1 = 0"
+
+def make_stage(table: LoadTable, ddl: str = "") -> list[str]:
+    """A table like the target, with its constraints but for foreign keys of PostgreSQL and MariaDB, so that a row they refuse is known
+    when its chunk is written. It outlives a crash of the server, as the ledger does that says what is in it.
+
+    ``ddl``: SQLite's own statement of the target. Without one (a history there) the stage has columns only."""
+    if table.dialect == "postgresql":
+        made = [f"CREATE TABLE {table.stage} (LIKE {table.name} INCLUDING ALL)"]
+        return [*made, *(f"ALTER TABLE {table.stage} DROP COLUMN IF EXISTS {name}" for name in _version_columns(table))]
+    if table.dialect in ("mysql", "mariadb") and not table.is_history:
+        return [f"CREATE TABLE {table.stage} LIKE {table.name}"]
+    if ddl:
+        return [_NAME.sub(lambda _: f"CREATE TABLE {table.stage}", ddl, count=1)]
+    return [f"CREATE TABLE {table.stage} AS SELECT {table.column_list} FROM {table.name} WHERE 1 = 0"]
+
+
+def _version_columns(table: LoadTable) -> tuple[str, ...]:
+    return (VALID_FROM, VALID_TO, IS_CURRENT) if table.is_history else ()
 
 
 def index_stage(table: LoadTable) -> str:
@@ -27,21 +45,24 @@ def insert(table: LoadTable, target: str, mark: str) -> str:
     return f"INSERT INTO {target} ({table.column_list}) VALUES ({', '.join([mark] * len(table.columns))})"
 
 
-def upsert_from(table: LoadTable, stage: str) -> str:
-    """Rows of the stage that are new or differ."""
+def upsert_from(table: LoadTable, stage: str) -> list[str]:
+    """Rows of the stage that are new or differ. MariaDB and MySQL update and insert apart: ON DUPLICATE KEY minds every unique index,
+    and would write a row over another one with the same value in some other column."""
     join = table.same_key("t", "s")
-    return (
-        f"INSERT INTO {table.name} ({table.column_list}) SELECT {table.of('s', table.columns)} FROM {stage} s "
-        f"LEFT JOIN {table.name} t ON {join} WHERE t.{table.key[0]} IS NULL OR {table.differs('t', 's')} "
-        f"{_on_conflict(table, table.name)}"
-    )
+    insert = f"INSERT INTO {table.name} ({table.column_list}) SELECT {table.of('s', table.columns)} FROM {stage} s"
+    new = f"{insert} LEFT JOIN {table.name} t ON {join} WHERE t.{table.key[0]} IS NULL"
+    if table.dialect in ("mysql", "mariadb"):
+        sets = ", ".join(f"t.{column} = s.{column}" for column in table.others)
+        update = f"UPDATE {table.name} t JOIN {stage} s ON {join} SET {sets} WHERE {table.differs('t', 's')}"
+        return [update, new] if sets else [new]
+    return [f"{new} OR {table.differs('t', 's')} {_on_conflict(table)}"]
 
 
 def upsert_counted(table: LoadTable, stage: str) -> str:
     """PostgreSQL: the same, answered with the number of new rows and of all that were touched. A row that no transaction has ended
     (xmax 0) is new."""
     return (
-        f"WITH put AS ({upsert_from(table, stage)} RETURNING xmax = 0 AS is_new) "
+        f"WITH put AS ({upsert_from(table, stage)[0]} RETURNING xmax = 0 AS is_new) "
         "SELECT count(*) FILTER (WHERE is_new), count(*) FROM put"
     )
 
@@ -63,23 +84,20 @@ def count_known(table: LoadTable, stage: str) -> str:
     )
 
 
-def _on_conflict(table: LoadTable, target: str) -> str:
-    if table.dialect in ("mysql", "mariadb"):
-        same = table.others or table.key[:1]
-        return "ON DUPLICATE KEY UPDATE " + ", ".join(f"{column} = VALUES({column})" for column in same)
+def _on_conflict(table: LoadTable) -> str:
     if not table.others:
         return f"ON CONFLICT ({', '.join(table.key)}) DO NOTHING"
     sets = ", ".join(f"{column} = excluded.{column}" for column in table.others)
-    changed = f" WHERE {table.differs(target, 'excluded')}" if table.dialect == "sqlite" else ""
-    return f"ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {sets}{changed}"
+    return f"ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {sets}"
 
 
-def replace(table: LoadTable) -> list[str]:
-    """DELETE, not TRUNCATE: readers go on seeing the old rows until the commit, and foreign keys are honoured."""
-    return [
-        f"DELETE FROM {table.name}",
-        f"INSERT INTO {table.name} ({table.column_list}) SELECT {table.column_list} FROM {table.stage}",
-    ]
+def replace_all(table: LoadTable) -> list[str]:
+    """Of a table whose rows have no key: DELETE, not TRUNCATE, so readers go on seeing the old rows until the commit."""
+    return [f"DELETE FROM {table.name}", insert_all(table)]
+
+
+def insert_all(table: LoadTable) -> str:
+    return f"INSERT INTO {table.name} ({table.column_list}) SELECT {table.column_list} FROM {table.stage}"
 
 
 def missing(table: LoadTable) -> str:

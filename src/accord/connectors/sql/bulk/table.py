@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from accord.connectors.sql.tables import Misfit, Plan
 from accord.record import types as t
+from accord.sdk.bulk import LoadMode, LoadSpec
 from accord.sdk.http import decode_json
 
 if TYPE_CHECKING:
@@ -21,28 +22,32 @@ VALID_FROM, VALID_TO, IS_CURRENT = "valid_from", "valid_to", "is_current"
 class LoadTable:
     """``columns``: of the fields that are loaded, in their order; ``key``: the columns that identify a row. All names are quoted."""
 
-    def __init__(
-        self, plan: Plan, fields: Sequence[str], key: Sequence[str], load_id: str, dialect: sa.Dialect
-    ) -> None:
+    def __init__(self, plan: Plan, spec: LoadSpec, dialect: sa.Dialect) -> None:
         self._quote = dialect.identifier_preparer.quote
         self.plan = plan
-        self.fields = [field for field in plan.columns.fields if not fields or field in fields]
-        self.key_fields = list(key)
+        self.is_history = spec.mode is LoadMode.HISTORY
+        self.fields = [field for field in plan.columns.fields if not spec.fields or field in spec.fields]
+        self.key_fields = list(spec.key)
         self.dialect = dialect.name
         names = plan.columns.names
         self.columns = [self._quote(names[field]) for field in self.fields]
-        self.key = [self._quote(names[field]) for field in key]
+        self._field_of = dict(zip(self.columns, self.fields, strict=True))
+        self.key = [self._quote(names[field]) for field in spec.key]
         self.others = [column for column in self.columns if column not in self.key]
         self.name = dialect.identifier_preparer.format_table(plan.table)
-        digest = hashlib.blake2b(f"{load_id}/{plan.entity.name}".encode(), digest_size=8).hexdigest()
-        self.load_id = f"{load_id[:47]}/{digest}"  # of several loads of one run into one database, each has its own
+        digest = hashlib.blake2b(f"{spec.id}/{plan.entity.name}".encode(), digest_size=8).hexdigest()
+        self.load_id = f"{spec.id[:47]}/{digest}"  # of several loads of one run into one database, each has its own
         stage = sa.table(f"accord_stage_{digest}", schema=plan.table.schema)
         self.stage_name = stage.name
         self.stage = dialect.identifier_preparer.format_table(stage)
 
+    @property
+    def has_unique_key(self) -> bool:
+        return bool(self.key) and self.plan.has_unique_key
+
     def need_key(self) -> None:
         """Raises Misfit when rows cannot be found again by their key."""
-        if not self.key or not self.plan.has_unique_key:
+        if not self.has_unique_key:
             keys = ", ".join(self.key_fields) or "no key"
             raise Misfit(f"this load needs a primary key or unique index on exactly ({keys}) of {self.name}", keys)
 
@@ -61,12 +66,18 @@ class LoadTable:
         if not self.others:
             return "1 = 0"
         if self.dialect == "postgresql":
-            return f"({self.of(a, self.others)}) IS DISTINCT FROM ({self.of(b, self.others)})"
-        operator = "IS NOT {1}" if self.dialect == "sqlite" else "<=> {1}"
-        one = [f"{a}.{column} {operator.format('', f'{b}.{column}')}" for column in self.others]
-        if self.dialect == "sqlite":
-            return "(" + " OR ".join(one) + ")"
-        return "NOT (" + " AND ".join(one) + ")"
+            sides = [
+                ", ".join(f"{alias}.{column}{self._compared(column)}" for column in self.others) for alias in (a, b)
+            ]
+            return f"({sides[0]}) IS DISTINCT FROM ({sides[1]})"
+        operator = "IS NOT" if self.dialect == "sqlite" else "<=>"
+        each = [f"{a}.{column} {operator} {b}.{column}" for column in self.others]
+        return f"({' OR '.join(each)})" if self.dialect == "sqlite" else f"NOT ({' AND '.join(each)})"
+
+    def _compared(self, column: str) -> str:
+        """PostgreSQL's json, unlike jsonb, knows no equality but that of its text."""
+        field = self._field_of[column]
+        return "::text" if self.plan.columns.shapes[field].kind == "json" else ""
 
     def rows(self, frame: polars.DataFrame) -> list[tuple[Any, ...]]:
         """The frame's rows as the driver binds them, exactly as single writes do. Raises Misfit, its path saying which field."""
