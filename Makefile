@@ -6,7 +6,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-realtime bench-big crash pictures clean
+.PHONY: help demo test check bench bench-realtime bench-big crash pictures clean bench-batch
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ bench: $(VENV)/dev  ## Measure speed and size on this machine
 
 bench-realtime: $(VENV)/dev  ## Orders end to end on every store beside a hand-written loop (ARGS="--peers --faults --shares --keep FILE")
 	$(BIN)/python bench/bench_realtime.py $(ARGS)
+
+bench-batch: $(VENV)/dev  ## Bulk flows beside the same work by hand (ARGS="--only S1,S3 --rows N --runs N --peers --memory --idle --keep FILE")
+	$(BIN)/python bench/bench_batch.py $(ARGS)
 
 bench-big: $(VENV)/dev  ## Ten million settled messages, one million waiting: 25 GB of disk (ARGS="--settled N --waiting N")
 	$(BIN)/python bench/bench_big.py $(ARGS)
