@@ -146,6 +146,8 @@ def show_sums(one: dict[str, Any]) -> None:
             f"{write['target']} ({write['mode']}): {write['given']} given = {write['written']} written"
             f" + {write['refused']} refused, checksum {write['checksum']}" + (f"; {', '.join(told)}" if told else "")
         )
+    for change in one["changes"]:
+        click.echo(f"source: {change}")
     for finding in one["quality"]:
         click.echo(f"data quality: {finding}")
     for difference in one["differences"]:

@@ -259,6 +259,16 @@ class BulkRunEnded(Event, frozen=True):
     seconds: float
 
 
+class BulkSourceChanged(Event, frozen=True):
+    """A bulk run's source has other columns than the last run saw; `accord bulk show` says which, and what they touch."""
+
+    name = "bulk.source-changed"
+    level = Level.WARNING
+    flow: str
+    run: str
+    changes: int
+
+
 class BulkQuality(Event, frozen=True):
     """The data of a bulk run differs suddenly from the last runs'; `accord bulk show` says where."""
 

@@ -22,6 +22,7 @@ from accord.record import Done, Entity, Field, Outcome
 from accord.sdk.budget import Budget, nobody_asks
 from accord.sdk.bulk import LoadMode
 from accord.sdk.http import HttpClient, InboundRequest
+from accord.sdk.shape import Shape
 from accord.settings.node import Node
 
 
@@ -183,6 +184,11 @@ class Connection:
     async def discover(self) -> Sequence[Entity]:
         """What the system holds. Needs capability ``discover``."""
         raise ConnectorError(f"{type(self).__name__} cannot discover")
+
+    async def shape(self, entity: Entity, position: Any = None) -> Sequence[Shape]:
+        """The columns that reading on from ``position`` would find, without reading rows: of each table or file. Empty where that cannot be
+        told. Raises ReadFailed."""
+        return ()
 
     def read(self, entity: Entity, position: Any = None) -> AsyncIterator[Page]:
         """All records (position None and capability ``read``), or those changed since ``position`` (``read_changes``), oldest first.

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from accord.connectors.files.dataset import DatasetLoad
 from accord.connectors.files.folder import Arrived, Folder, Outside
+from accord.connectors.files.shape import shapes
 from accord.connectors.files.source import extra_of, pages, read_position
 from accord.connectors.files.spec import FilesSettings
 from accord.connectors.files.target import Unwritable, content, file_name, first_line, line
@@ -20,6 +21,7 @@ from accord.record.batch import Batch
 from accord.sdk.ahead import read_ahead
 from accord.sdk.bulk import BulkRead, LoadSpec
 from accord.sdk.connector import Connection, Context, Page, ReadFailed, WriteItem, WriteMode
+from accord.sdk.shape import Shape
 
 _GONE = "the folder is not there (not mounted?)"
 
@@ -62,6 +64,14 @@ class FilesConnection(Connection):
             async with contextlib.aclosing(read_ahead(found)) as ahead:
                 async for batch in ahead:
                     yield batch
+        except OSError as error:
+            raise ReadFailed(_outcome_of(error)) from None
+
+    async def shape(self, entity: Entity, position: Any = None) -> Sequence[Shape]:
+        done = read_position(position).done
+        files = [file for file in await self._arrived(entity) if done.get(file.name) != file.identity]
+        try:
+            return await asyncio.to_thread(lambda: list(shapes(entity, self._settings, files)))
         except OSError as error:
             raise ReadFailed(_outcome_of(error)) from None
 

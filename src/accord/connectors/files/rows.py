@@ -116,20 +116,21 @@ class CsvReader:
         """Field per column ('' for columns nobody declared) and where the records begin."""
         if not self.extra.header:
             return list(self.converter.fields), mark
+        names, offset = self.names(file)
+        by_name = {name: field for field, name in self.converter.names.items()}
+        fields = [by_name.get(name, "") for name in names]
+        missing = [n for n, f in by_name.items() if n not in names and not self.converter.fields[f].nullable]
+        if names and missing:
+            raise Unreadable(f"the header lacks the column '{missing[0]}'")
+        return fields, mark if mark.offset else Mark(offset, 0)
+
+    def names(self, file: BinaryIO) -> tuple[list[str], int]:
+        """Of the header row, and the offset behind it; none of an empty file. Raises Unreadable."""
         text, offset, reason = next(self.records(file, Mark()), ("", 0, ""))
         names = self._split(text) if not reason else None
         if names is None:
             raise Unreadable(f"the header row cannot be read: {reason or 'its quotes do not match'}")
-        by_name = {name: field for field, name in self.converter.names.items()}
-        fields = [by_name.get(name.strip(), "") for name in names]
-        missing = [
-            n
-            for n, f in by_name.items()
-            if n not in {x.strip() for x in names} and not self.converter.fields[f].nullable
-        ]
-        if text and missing:
-            raise Unreadable(f"the header lacks the column '{missing[0]}'")
-        return fields, mark if mark.offset else Mark(offset, 0)
+        return [name.strip() for name in names] if text else [], offset
 
     def _split(self, text: str) -> list[str] | None:
         options: dict[str, Any] = {"delimiter": self.extra.delimiter, "strict": True}

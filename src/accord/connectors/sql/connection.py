@@ -22,6 +22,7 @@ from accord.connectors.sql.database import Database, read_url
 from accord.connectors.sql.discovery import entities_of
 from accord.connectors.sql.effects import Effects
 from accord.connectors.sql.errors import PRIVILEGE, outcome_of
+from accord.connectors.sql.shape import shape_of_table
 from accord.connectors.sql.source import page_after, row_by_key, streamed
 from accord.connectors.sql.spec import SqlSettings
 from accord.connectors.sql.tables import Misfit, Plan, plan_of
@@ -32,6 +33,7 @@ from accord.record.batch import Batch
 from accord.sdk.bulk import BulkRead, LoadSpec
 from accord.sdk.capture import Capture, ChangeStream
 from accord.sdk.connector import CallItem, Connection, Context, Operation, Page, ReadFailed, WriteItem, WriteMode
+from accord.sdk.shape import Shape
 
 _Pending = tuple[Sequence[WriteItem], "asyncio.Future[Outcome]"]
 
@@ -104,6 +106,18 @@ class SqlConnection(Connection):
         except sa.exc.SQLAlchemyError as error:
             return outcome_of(error)
         return Done(None)
+
+    async def shape(self, entity: Entity, position: Any = None) -> Sequence[Shape]:
+        def look() -> list[Shape]:
+            self._plans.pop(entity.name, None)  # it may have changed since it was looked at
+            with self.database.reading() as connection:
+                found = shape_of_table(connection, entity)
+            return [found] if found else []
+
+        try:
+            return await self.database.run(look)
+        except sa.exc.SQLAlchemyError as error:
+            raise ReadFailed(outcome_of(error)) from None
 
     async def discover(self) -> Sequence[Entity]:
         def look() -> list[Entity]:

@@ -144,7 +144,7 @@ def plan_of(connection: sa.Connection, entity: Entity, zone: ZoneInfo) -> Plan:
     inspector = sa.inspect(connection)
     columns = _table_columns(inspector, table_name(entity), own, extra.columns, (), zone, extra.scaled)
     keys = {columns.names[key] for key in entity.key}
-    place = _place(table_name(entity))
+    place = place_of(table_name(entity))
     unique: list[set[str | None]] = [set(inspector.get_pk_constraint(*place)["constrained_columns"])]
     unique += [set(each["column_names"]) for each in inspector.get_indexes(*place) if each["unique"]]
     unique += [set(each["column_names"]) for each in inspector.get_unique_constraints(*place)]
@@ -160,12 +160,12 @@ def _child(inspector: sa.Inspector, entity: Entity, name: str, zone: ZoneInfo) -
     wanted = (spec.parent_key, *((spec.position,) if spec.position else ()))
     columns = _table_columns(inspector, spec.table, declared.item.fields, spec.columns, wanted, zone, spec.scaled)
     order = (
-        [spec.position] if spec.position else inspector.get_pk_constraint(*_place(spec.table))["constrained_columns"]
+        [spec.position] if spec.position else inspector.get_pk_constraint(*place_of(spec.table))["constrained_columns"]
     )
     return Child(name, columns, spec.parent_key, spec.position, [c for c in order if c in columns.table.c])
 
 
-def _place(name: str) -> tuple[str, str | None]:
+def place_of(name: str) -> tuple[str, str | None]:
     schema, _, table = name.rpartition(".")
     return table, schema or None
 
@@ -179,7 +179,7 @@ def _table_columns(
     zone: ZoneInfo,
     scaled: Mapping[str, int],
 ) -> Columns:
-    table, schema = _place(name)
+    table, schema = place_of(name)
     try:
         reflected = {column["name"]: column for column in inspector.get_columns(table, schema)}
     except sa.exc.NoSuchTableError:

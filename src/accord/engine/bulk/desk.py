@@ -34,7 +34,7 @@ from accord.flow.trigger import ScheduleTrigger
 from accord.journal.group import Journal
 from accord.journal.operations import SaveCursors
 from accord.observe import Observer
-from accord.observe.events import BulkQuality, BulkRunEnded, BulkRunStopped
+from accord.observe.events import BulkQuality, BulkRunEnded, BulkRunStopped, BulkSourceChanged
 from accord.record import Cursor
 from accord.sdk.connector import Capabilities
 
@@ -179,6 +179,8 @@ class BulkDesk:
             run.stop(for_good=for_good)
 
     def _tell(self, run: RunRecord) -> None:
+        if run.changes and run.state in ("done", "failed"):
+            self._observer.emit(BulkSourceChanged(flow=run.flow, run=run.id, changes=len(run.changes)))
         if run.state == "done" and (run.rows or run.resumed):
             self._observer.emit(
                 BulkRunEnded(flow=run.flow, run=run.id, rows=run.rows, rejected=run.rejected, seconds=run.seconds)

@@ -1,6 +1,8 @@
-"""What a run notes of its source beside loading it: the profile of the data."""
+"""What a run notes of its source beside loading it: its shape, and the profile of the data."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 
@@ -14,10 +16,13 @@ from accord.engine.bulk.quality import (
     read_profiles,
 )
 from accord.engine.bulk.reading import Read
+from accord.engine.bulk.shape import CHANGES_MAX, Seen, changes, check, left_null, seen_of, shape_cursor, told
 from accord.engine.bulk.state import RunRecord, cursor_of
 from accord.flow.bulk.compile import BulkFlow
 from accord.journal.group import Journal
 from accord.record import Cursor
+from accord.sdk.connector import Connection
+from accord.sdk.shape import Shape
 
 
 class Notes:
@@ -26,6 +31,8 @@ class Notes:
     def __init__(self, flow: BulkFlow, profile: Profile) -> None:
         self._flow = flow
         self._kept = profile
+        self._seen = Seen()
+        self._shapes: Sequence[Shape] = ()
         self.undo()
 
     @classmethod
@@ -46,16 +53,31 @@ class Notes:
     def undo(self) -> None:
         self._profiler = Profiler(self._flow.source.fields, _copied(self._kept))
 
+    async def look(self, run: RunRecord, connection: Connection, journal: Journal) -> frozenset[str]:
+        """Compares the source's columns with the last run's. The fields to read as null. Raises ReadFailed, BulkFault."""
+        flow = self._flow
+        raw = await journal.reads.cursor(shape_cursor(flow.name))
+        self._seen = msgspec.json.decode(raw, type=Seen) if raw else Seen()
+        self._shapes = await connection.shape(flow.source, run.position)
+        found = changes(flow.source, self._seen, self._shapes)
+        run.changes = list(dict.fromkeys([*(run.changes if run.chunk else ()), *told(flow, found)]))[:CHANGES_MAX]
+        check(flow.source, found)
+        return left_null(flow.source, self._shapes)
+
     async def ended(self, run: RunRecord, journal: Journal) -> list[Cursor]:
         """Compares the run with the last ones; says what it found in the run's record."""
         new = self._profiler.ended(run.rows)
         earlier = [one for one in await read_profiles(journal, self._flow.name) if one.run != run.id]
         run.quality = findings(self._flow.source.quality, new, earlier)
         name = self._flow.name
-        return [
+        cursors = [
             cursor_of(profiles_cursor(name), [new, *earlier][:PROFILES_KEPT]),
             cursor_of(profile_cursor(name), None),
         ]
+        if self._shapes:
+            seen = seen_of(self._flow.source, self._seen, self._shapes)
+            cursors.append(cursor_of(shape_cursor(name), seen))
+        return cursors
 
 
 def _copied(profile: Profile) -> Profile:

@@ -11,6 +11,7 @@ import msgspec
 from accord.mapping.columns.dtypes import empty_frame
 from accord.record import Entity
 from accord.record.batch import Batch, OddRow
+from accord.record.columns import dtype_of
 from accord.record.types import Date, DateTime, Field
 from accord.sdk.bulk import BulkRead, BulkSource
 from accord.sdk.connector import Capabilities, Connection, Page
@@ -88,6 +89,17 @@ def _joined(pages: list[Page], entity: Entity, request: BulkRead, number: int, *
         is_last=is_last,
     )
     return Read(batch, ended, places)
+
+
+def with_nulls(read: Read, entity: Entity, missing: frozenset[str]) -> Read:
+    """With the columns that the source has no more, all null."""
+    if not missing:
+        return read
+    import polars as pl
+
+    added = [pl.lit(None, dtype_of(entity.fields[name].type)).alias(name) for name in missing]
+    frame = read.batch.frame.with_columns(added).select(list(entity.fields))
+    return msgspec.structs.replace(read, batch=msgspec.structs.replace(read.batch, frame=frame))
 
 
 def _is_wanted(record: dict[str, Any], entity: Entity, request: BulkRead) -> bool:

@@ -23,7 +23,7 @@ from accord.engine.accept import new_id
 from accord.engine.bulk.mapping import Mapped, Mapper
 from accord.engine.bulk.notes import Notes
 from accord.engine.bulk.overlap import BulkFault, Seen, since_of
-from accord.engine.bulk.reading import Read, chunks_of
+from accord.engine.bulk.reading import Read, chunks_of, with_nulls
 from accord.engine.bulk.state import (
     RUNS_KEPT,
     BulkState,
@@ -49,7 +49,7 @@ from accord.flow.running import StepRejected
 from accord.journal.group import Journal
 from accord.journal.operations import Bury, Rejected, SaveCursors, StepResult
 from accord.observe.crash_points import crash_point
-from accord.record import Cursor, Done, Outcome, Reconnect, Reject, Retry
+from accord.record import Cursor, Done, Entity, Outcome, Reconnect, Reject, Retry
 from accord.sdk.bulk import BulkRead, Chunk, Load, Loaded, LoadMode, LoadSpec, Written
 from accord.sdk.connector import Capabilities, ReadFailed
 from accord.sdk.http import encode_json
@@ -278,7 +278,8 @@ class BulkRun:
             await in_gate(self._port(index), self._lane, load.begin)
 
     async def _read(self) -> AsyncIterator[Read]:
-        run, source, spec = self.record, self._flow.source, self._flow.spec.read
+        run, spec = self.record, self._flow.spec.read
+        source, nulls = await self._as_it_is_now()
         request = BulkRead(
             position=run.position,
             fields=None,
@@ -294,10 +295,19 @@ class BulkRun:
             if read is end:
                 return
             if read.rows or self._is_begun:
-                yield read
+                yield with_nulls(read, self._flow.source, nulls)
                 continue
             run.settling += read.ended  # files without rows
             await self._settle_files()
+
+    async def _as_it_is_now(self) -> tuple[Entity, frozenset[str]]:
+        """The source without the fields that it has no more and that are read as null. Raises BulkFault when no row may move."""
+        source = self._flow.source
+        port = self._ports[source.system]
+        look = functools.partial(self._notes.look, self.record, port.connection, self._journal)
+        nulls: frozenset[str] = await in_gate(port, self._lane, look)
+        left = {name: field for name, field in source.fields.items() if name not in nulls}
+        return (msgspec.structs.replace(source, fields=left) if nulls else source), nulls
 
     async def _mapped(self, mapper: Mapper, reads: AsyncIterator[Read], known: Seen) -> AsyncIterator[Mapped]:
         async for read in reads:

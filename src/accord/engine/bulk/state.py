@@ -43,7 +43,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     """One run. ``rows`` = ``passed`` + ``rejected`` + ``filtered`` + ``known``. ``known``: read before, in the overlap. ``again``: rejects
     that are dead letters already. ``position``: the connector's, behind the last chunk. ``chunk``: the next one's number. ``seconds`` at
     work. ``settling``: files read to their end whose source may not have heard
-    so yet. ``quality``: how its data differs from the last runs'.
+    so yet. ``quality``: how its data differs from the last runs'. ``changes``: of the source's columns.
     ``expected``: about how many rows there are, by the last whole run; 0 when nobody knows."""
 
     id: str
@@ -70,6 +70,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     settling: list[str] = []
     waiting: str = ""
     quality: list[str] = []
+    changes: list[str] = []
     code: str = ""
     error: str = ""
 
