@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
+import psycopg
 import pytest
 from agreement import agreement
-from nightly import FILE, ask, compare, run_nightly
+from nightly import FILE, FLOWS, TABLES, Tally, ask, compare, run_nightly, tallies_of_systems
 from people import deals_agreement, rename_an_account, win_deals
-from stage import Stage
+from stage import HERE, Stage
+from tests.servers import PostgresServer, postgres  # noqa: F401 - the fixture
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("load")]
 WITHIN_S = 60.0
@@ -37,6 +43,11 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 def assert_equal(stage: Stage) -> None:
     assert [one for one in compare(stage.sandbox, stage.project / FILE) if not one.is_equal] == []
+
+
+def change(books: str, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(books, timeout=20)) as connection, connection:
+        connection.execute(statement)
 
 
 def test_the_warehouse_holds_what_the_systems_hold_and_a_second_night_changes_nothing(stage: Stage) -> None:
@@ -71,9 +82,7 @@ def test_what_an_account_was_called_before_stays(stage: Stage) -> None:
 
 def test_a_bad_row_waits_until_it_is_mended(stage: Stage, tmp_path: Path) -> None:
     books = stage.environment()["ACCOUNTING_URL"].removeprefix("sqlite:///")
-    with sqlite3.connect(books, timeout=20) as connection:
-        connection.execute(BAD)
-    connection.close()
+    change(books, BAD)
     bad = run_nightly(stage)[2]
     assert (bad["state"], bad["rejected"]) == ("done", 1)
     assert "OLD-1" not in str(ask(stage.project / FILE, "SELECT number FROM invoices"))
@@ -97,3 +106,24 @@ def test_a_bad_row_waits_until_it_is_mended(stage: Stage, tmp_path: Path) -> Non
     assert found == [("EUR", Decimal("0.10"))]
     assert "0 rejects" in stage.run("rejects", "list", "--flow", "nightly-invoices").stdout
     assert_equal(stage)
+    change(books, "UPDATE invoices SET currency = 'EUR' WHERE number = 'OLD-1'")
+    assert run_nightly(stage)[2]["rejected"] == 0
+
+
+@pytest.mark.server
+def test_the_same_nights_fill_a_warehouse_in_postgresql(stage: Stage, tmp_path: Path, postgres: PostgresServer) -> None:  # noqa: F811
+    url = postgres.url.rpartition("/")[0] + "/nights"
+    with psycopg.connect(postgres.url, autocommit=True) as owner:
+        owner.execute("CREATE DATABASE nights")
+    with psycopg.connect(url) as warehouse:
+        warehouse.execute((HERE / "warehouse.sql").read_bytes())
+    project = tmp_path / "project"
+    shutil.copytree(stage.project, project, ignore=shutil.ignore_patterns(".accord", "data"))
+    settings = {**stage.environment(), "ACCORD_SECRET_WAREHOUSE_URL": url}
+    command = [sys.executable, "-m", "accord.cli.main", "bulk", "run", "--project", str(project), "--env", "server"]
+    for flow in (*FLOWS, *FLOWS):
+        done = subprocess.run([*command, flow], env=settings, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    with psycopg.connect(url) as warehouse:
+        found = {table: Tally(*warehouse.execute(query).fetchone()) for table, query in TABLES.items()}  # type: ignore[call-overload, misc]
+    assert found == tallies_of_systems(stage.sandbox)
