@@ -195,6 +195,23 @@ def reset(systems: tuple[str, ...], folder: Path) -> None:
                 ask(known, "POST", "reset", {})
 
 
+@sandbox.command()
+@click.argument("by", required=False, metavar="[+DURATION]")
+@click.option("--reset", is_flag=True, help="Back to the machine's time first.")
+@folder_option
+def clock(by: str | None, reset: bool, folder: Path) -> None:
+    """Move the time of all stand-ins ahead: accord sandbox clock +1d. Without an argument, show it."""
+    by_s = 0.0
+    if by is not None:
+        days = re.fullmatch(r"\+?(\d+(?:\.\d+)?)d", by)
+        by_s = float(days[1]) * 86_400 if days else duration(by.removeprefix("+"))
+    body = {"by_s": by_s, "reset": reset} if by is not None or reset else None
+    with _spoken():
+        for name, known in read_listing(folder).systems.items():
+            told = ask(known, "POST" if body else "GET", "clock", body)
+            click.echo(f"{name}: {told['now']} ({told['ahead_s'] / 3600:g} h ahead)")
+
+
 def _chosen(folder: Path, system: str) -> list[Known]:
     listing = read_listing(folder)
     if system == "all":

@@ -10,10 +10,10 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from accord.sandbox import clock
 from accord.sandbox.http_server import Refusal, Request, Response
 
 SHARED_SCHEMA = """
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS idempotency (
 
 def now_text() -> str:
     """The present in UTC with microseconds: sorts as text."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class Store:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from accord.sandbox import clock
 from accord.sandbox.faults import KINDS, FaultBoard, FaultRequest, UnsupportedFaultError
 from accord.sandbox.http_server import Refusal, Request, Response, Router, WebServer, json_response, refusal_response
 from accord.sandbox.store import Store
@@ -32,6 +33,11 @@ class Config(msgspec.Struct, frozen=True):
     credentials: dict[str, str]
     settings: dict[str, Any] = {}
     host: str = "127.0.0.1"
+
+
+class MoveClock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    by_s: float = 0.0
+    reset: bool = False
 
 
 def setting(settings: dict[str, Any], name: str, default: float) -> float:
@@ -64,8 +70,11 @@ class System:
             ("GET", "state", self._state),
             ("POST", "fault", self._fault),
             ("POST", "reset", self._reset),
+            ("GET", "clock", self._clock),
+            ("POST", "clock", self._move_clock),
         ):
             self.owner_router.add(method, OWNER_PATHS + path, handler)
+        clock.set_ahead(float(self.store.fact("clock ahead") or 0.0))
         self.prepare()
         if self.store.fact("seeded") is None:
             self.seed_again()
@@ -156,6 +165,28 @@ class System:
         objects, following = self.read_state(kind, after, max(1, min(int(limit), STATE_PAGE_MAX)))
         return json_response({"kind": kind, "objects": objects, "next": following})
 
+    def _clock(self, request: Request) -> Response:
+        return json_response({"now": clock.now().isoformat(timespec="seconds"), "ahead_s": clock.ahead_s()})
+
+    def _move_clock(self, request: Request) -> Response:
+        """``{"by_s": 86400}`` moves it on; ``{"reset": true}`` first sets it to the machine's. What falls due is done at once."""
+        try:
+            asked = msgspec.json.decode(request.body, type=MoveClock)
+        except (msgspec.ValidationError, msgspec.DecodeError) as fault:
+            raise Refusal(400, "bad-clock", str(fault)) from fault
+        ahead_s = asked.by_s if asked.reset else clock.ahead_s() + asked.by_s
+        if not 0 <= ahead_s <= clock.AHEAD_S_MAX:
+            raise Refusal(
+                400, "bad-clock", "A clock goes ahead of the machine's by at most ten years, and never behind it."
+            )
+        clock.set_ahead(ahead_s)
+        self.store.keep_fact("clock ahead", repr(ahead_s))
+        self.clock_moved()
+        return self._clock(request)
+
+    def clock_moved(self) -> None:
+        """Wakes whatever waits for a time."""
+
     def _fault(self, request: Request) -> Response:
         try:
             self.faults.apply(msgspec.json.decode(request.body, type=FaultRequest))
@@ -177,6 +208,7 @@ class System:
     def seed_again(self) -> None:
         with self.store.transaction():
             self.seed()
+            self.store.keep_fact("clock ahead", repr(clock.ahead_s()))
             self.store.keep_fact("seeded", str(self.config.seed))
 
     # --- life

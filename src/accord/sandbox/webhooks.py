@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
@@ -18,6 +17,7 @@ import msgspec
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 
+from accord.sandbox import clock
 from accord.sandbox.faults import FaultBoard
 from accord.sandbox.store import Store, now_text
 
@@ -105,7 +105,7 @@ class Webhooks:
         hooks = self.store.all("SELECT id FROM hooks WHERE topic = ? ORDER BY id", topic)
         if not hooks:
             return
-        event_id, now, due = self._uuid(), now_text(), time.time()
+        event_id, now, due = self._uuid(), now_text(), clock.time()
         for (hook,) in hooks:
             wait_s = self.dice.uniform(0.0, 1.0) if self.faults.is_on("reorder_webhooks") else 0.0
             self.store.db.execute(
@@ -113,6 +113,10 @@ class Webhooks:
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (hook, topic, event_id, self._uuid(), body, now, due + wait_s),
             )
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Looks again what is due: the clock has moved."""
         self._wake.set()
 
     def open_count(self) -> int:
@@ -125,7 +129,7 @@ class Webhooks:
 
     async def run(self) -> None:
         """Delivers until cancelled."""
-        self.store.db.execute("UPDATE deliveries SET due_at = ? WHERE is_open = 1", (time.time(),))
+        self.store.db.execute("UPDATE deliveries SET due_at = ? WHERE is_open = 1", (clock.time(),))
         builder = ClientBuilder().timeout(timedelta(seconds=self.timeout_s)).max_connections(self.concurrency_max)
         async with builder.no_proxy().http1_only().follow_redirects(False).build() as client:
             try:
@@ -143,7 +147,7 @@ class Webhooks:
             await self._wake.wait()
             return
         row = self.store.one("SELECT min(due_at) FROM deliveries WHERE is_open = 1")
-        wait_s = None if row is None or row[0] is None else max(0.0, row[0] - time.time())
+        wait_s = None if row is None or row[0] is None else max(0.0, row[0] - clock.time())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):  # not wait_for: it may swallow the cancellation that stops us
                 await self._wake.wait()
@@ -152,7 +156,7 @@ class Webhooks:
         free = self.concurrency_max - len(self._in_flight)
         if free <= 0:
             return
-        now = time.time()
+        now = clock.time()
         rows = self.store.all(
             "SELECT d.id, d.topic, d.event_id, d.webhook_id, d.body, d.triggered_at, d.attempts, h.url, h.secret"
             " FROM deliveries d LEFT JOIN hooks h ON h.id = d.hook"
@@ -186,7 +190,7 @@ class Webhooks:
             return
         wait_s = min(self.longest_s, self.first_s * 2 ** min(delivery.attempts, 16)) * self.dice.uniform(0.8, 1.2)
         sql = "UPDATE deliveries SET due_at = ?, last_answer = ? WHERE id = ?"
-        self.store.db.execute(sql, (time.time() + wait_s, answers[0][:200], delivery.id))
+        self.store.db.execute(sql, (clock.time() + wait_s, answers[0][:200], delivery.id))
 
     async def _post(self, client: Client, delivery: Delivery) -> str:
         """The status as text, or what went wrong."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from accord.sandbox import clock
 from accord.sandbox.catalogue import buyer
 from accord.sandbox.crm import soql
 from accord.sandbox.crm.errors import Refused
@@ -42,7 +42,7 @@ class Crm(System):
         config = self.config
         scheme = "https" if self.settings.get("tls") else "http"
         self.address = f"{scheme}://{config.host}:{config.ports['main']}"
-        self.records = Records(self.store, lambda: dt.datetime.now(dt.UTC).replace(microsecond=0))
+        self.records = Records(self.store, lambda: clock.now().replace(microsecond=0))
         lifetime_s = setting(self.settings, "token_lifetime_s", 7_200.0)
         self.tokens = Tokens(self.store, config.credentials, self.address, lifetime_s)
         self.daily_calls = int(setting(self.settings, "daily_calls", DAILY_CALLS))

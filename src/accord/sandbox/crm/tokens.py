@@ -9,13 +9,13 @@ import base64
 import hashlib
 import hmac
 import secrets
-import time
 from typing import Any
 from urllib.parse import parse_qsl
 
 import jwt
 import msgspec
 
+from accord.sandbox import clock
 from accord.sandbox.http_server import Request, Response, json_response
 from accord.sandbox.store import Store
 
@@ -45,7 +45,7 @@ class Tokens:
     def is_valid(self, authorization: str) -> bool:
         token = authorization.removeprefix("Bearer ").removeprefix("OAuth ")
         row = self._store.one("SELECT expires_at FROM tokens WHERE token = ?", token)
-        return row is not None and row[0] > time.time()
+        return row is not None and row[0] > clock.time()
 
     def end_all(self) -> None:
         """Every session is over, as when an administrator ends them."""
@@ -79,9 +79,9 @@ class Tokens:
     def _session(self) -> Response:
         token = f"{ORG[:15]}!{secrets.token_urlsafe(48)}"
         with self._store.transaction() as db:
-            db.execute("DELETE FROM tokens WHERE expires_at < ?", (time.time(),))
-            db.execute("INSERT INTO tokens VALUES (?, ?)", (token, time.time() + self._lifetime_s))
-        identity, issued = f"{self._address}/id/{ORG}/{USER}", str(int(time.time() * 1000))
+            db.execute("DELETE FROM tokens WHERE expires_at < ?", (clock.time(),))
+            db.execute("INSERT INTO tokens VALUES (?, ?)", (token, clock.time() + self._lifetime_s))
+        identity, issued = f"{self._address}/id/{ORG}/{USER}", str(int(clock.time() * 1000))
         digest = hmac.digest(self._credentials["client_secret"].encode(), (identity + issued).encode(), hashlib.sha256)
         return json_response(
             {

@@ -82,6 +82,9 @@ class Helpdesk(RestSystem):
         if request.headers.get("x-api-key") != self.config.credentials["api_key"]:
             raise Refusal(401, "unauthorized", "Send the header X-Api-Key.")
 
+    def clock_moved(self) -> None:
+        self.webhooks.wake()
+
     def background(self) -> list[Coroutine[Any, Any, None]]:
         return [self.webhooks.run()]
 

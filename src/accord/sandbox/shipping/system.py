@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import time
 from collections.abc import Coroutine
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from accord.sandbox import clock
 from accord.sandbox.api import RestSystem, decode_body, page_of, whole_number
 from accord.sandbox.http_server import Refusal, Request, Response, json_response
 from accord.sandbox.store import now_text
@@ -109,7 +109,7 @@ class Shipping(RestSystem):
 
     def _create(self, asked: NewShipment) -> Response:
         db = self.store.db
-        due = time.time() + self.dispatch_after_s
+        due = clock.time() + self.dispatch_after_s
         sql = "INSERT INTO shipments (reference, status, body, next_at) VALUES (?, 'created', '', ?)"
         number = int(db.execute(sql, (asked.reference, due)).lastrowid or 0)
         shipment = {
@@ -147,11 +147,15 @@ class Shipping(RestSystem):
 
     # --- parcels on the road
 
+    def clock_moved(self) -> None:
+        self._moved.set()
+        self.webhooks.wake()
+
     async def _move_parcels(self) -> None:
         while True:
             self._moved.clear()
             row = self.store.one("SELECT min(next_at) FROM shipments WHERE next_at IS NOT NULL")
-            wait_s = None if row is None or row[0] is None else row[0] - time.time()
+            wait_s = None if row is None or row[0] is None else row[0] - clock.time()
             if wait_s is not None and wait_s <= 0:
                 self._move_due()
                 await asyncio.sleep(0)
@@ -161,7 +165,7 @@ class Shipping(RestSystem):
                     await self._moved.wait()
 
     def _move_due(self) -> None:
-        now = time.time()
+        now = clock.time()
         with self.store.transaction() as db:
             sql = "SELECT id, status, body FROM shipments WHERE next_at <= ? ORDER BY next_at LIMIT ?"
             for number, status, body in self.store.all(sql, now, MOVED_AT_ONCE_MAX):

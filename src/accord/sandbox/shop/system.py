@@ -69,6 +69,9 @@ class Shop(System):
         self.hooks = Hooks(self.webhooks, self.config.credentials["webhook_secret"])
         self.data = ShopData(self.store, self.webhooks)
 
+    def clock_moved(self) -> None:
+        self.webhooks.wake()
+
     def seed(self) -> None:
         stock = int(self.settings.get("stock", 1_000_000))
         for product in products(self.config.seed):

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from accord.sandbox import clock
 from accord.sandbox.catalogue import RATES, Buyer
 
 API_VERSION = "2026-10"
@@ -31,7 +32,7 @@ def gid_number(text: str | int, kind: str) -> int:
 
 def now_utc() -> str:
     """The present as columns and GraphQL write it: UTC, whole seconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def zoned(utc: str) -> str:
