@@ -20,6 +20,7 @@ BENCH = Path(__file__).parent
 sys.path.insert(0, str(BENCH.parent))
 sys.path.insert(0, str(BENCH))
 
+from batch import peers  # noqa: E402
 from batch.measure import Failed, Figures, measured, median  # noqa: E402
 from batch.scenarios import (  # noqa: E402
     SCENARIOS,
@@ -46,17 +47,34 @@ def row_of(place: Place, name: str, figures: Figures) -> str:
     )
 
 
-def run_scenario(place: Place, runs: int) -> tuple[str, list[str]]:
+def run_peers(place: Place, runs: int, python: Path | None) -> tuple[str, list[str]]:
+    """The fastest peer as ``name:rows/s``, and rows of the table; one that fails is told with its reason."""
+    best, rows = ("none", 0.0), []
+    for what in peers.VARIANTS.get(place.scenario.name, ()) if python else ():
+        assert python is not None
+        try:
+            figures = median([peers.run(place, what, python) for _ in range(runs)])
+        except Failed as error:
+            print(f"{place.scenario.name} {peers.TOLD[what]}: {error}", file=sys.stderr, flush=True)
+            rows.append(f"| {place.scenario.name} | {peers.TOLD[what]} | failed | | | | | |")
+            continue
+        rows.append(row_of(place, peers.TOLD[what], figures))
+        best = max(best, (peers.TOLD[what], place.rows / figures.wall_s), key=lambda one: one[1])
+    return (f"{best[0]}:{best[1]:.0f}" if best[1] else "none"), rows
+
+
+def run_scenario(place: Place, runs: int, python: Path | None) -> tuple[str, list[str]]:
     """The line of a scenario, and its rows of the table."""
     pairs = [
         (run_accord(place), run_ideal(place)) for _ in range(runs)
     ]  # by turns: the machine's other work meets both
     accord, ideal = median([pair[0] for pair in pairs]), median([pair[1] for pair in pairs])
+    best, told = run_peers(place, runs, python)
     line = (
         f"{place.scenario.name} accord={place.rows / accord.wall_s:.0f} ideal={place.rows / ideal.wall_s:.0f} "
-        f"ratio={ideal.wall_s / accord.wall_s:.2f} best_peer=none peak_mb={accord.peak_mb:.0f}"
+        f"ratio={ideal.wall_s / accord.wall_s:.2f} best_peer={best} peak_mb={accord.peak_mb:.0f}"
     )
-    return line, [row_of(place, "Accord", accord), row_of(place, "by hand", ideal)]
+    return line, [row_of(place, "Accord", accord), row_of(place, "by hand", ideal), *told]
 
 
 def run_columns() -> str:
@@ -93,6 +111,14 @@ def _prepared(scenario: Scenario, rows: int, folder: str, server: PostgresServer
     return prepared(scenario, rows, Path(folder), server.url, server.process.pid)
 
 
+def _peers(folder: Path) -> Path | None:
+    try:
+        return peers.install(folder)
+    except Failed as error:
+        print(error, file=sys.stderr, flush=True)
+        return None
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="S1,S2,S3,S4,S5,S6")
@@ -114,7 +140,8 @@ def main() -> None:
     lines: list[str] = []
     table: list[str] = []
     failed = False
-    with running_postgres(is_synced=True) as server:
+    with running_postgres(is_synced=True) as server, tempfile.TemporaryDirectory() as venv:
+        python = _peers(Path(venv)) if given.peers else None
         if given.memory:
             lines += run_memory(server, given.rows)
             print(lines[-1], flush=True)
@@ -125,7 +152,7 @@ def main() -> None:
         for scenario in (one for one in SCENARIOS if one.name in wanted):
             with tempfile.TemporaryDirectory() as folder, _prepared(scenario, given.rows, folder, server) as place:
                 try:
-                    line, rows = run_scenario(place, given.runs)
+                    line, rows = run_scenario(place, given.runs, python)
                 except Failed as error:
                     line, rows, failed = f"{scenario.name} failed: {error}", [], True
                 print(line, flush=True)

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import batch_data
@@ -194,12 +194,3 @@ def run_accord(place: Place) -> Figures:
         (rejects,) = db.execute("SELECT count(*) FROM messages WHERE state = 11").fetchone()
     place.check(rejects, project / "entries")
     return figures
-
-
-def run_peer(place: Place, command: Sequence[str]) -> tuple[Figures, int]:
-    """A peer's figures and the rows it wrote: it maps and checks what it can express, so only its rows are counted."""
-    place.clear()
-    figures = measured(command, place.server_pid)
-    if place.scenario.to_files:
-        return figures, expected.count_parquet(place.parquet)
-    return figures, expected.in_postgresql(place.url, "peer.entries", "SELECT count(*) FROM ")[0]
