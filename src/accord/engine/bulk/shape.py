@@ -21,7 +21,7 @@ from accord.sdk.shape import Shape
 CHANGES_MAX = 100  # told of one run
 _WIDER = [
     ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"),
-    ("REAL", "DOUBLE", "DOUBLE_PRECISION"),
+    ("REAL", "DOUBLE PRECISION"),
     ("CHAR", "VARCHAR", "TEXT"),
     ("Int8", "Int16", "Int32", "Int64"),
     ("Float32", "Float64"),
@@ -95,6 +95,7 @@ def _holds(had: Sequence[int], has: Sequence[int]) -> bool:
 
 
 def _parts(type_: str) -> tuple[str, list[int]]:
+    type_ = type_.partition(" COLLATE ")[0]  # MySQL's texts say it
     match = _ARGUMENTS.fullmatch(type_)
     return (match[1], [int(part) for part in match[2].split(",")]) if match else (type_, [])
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 
 import msgspec
 import polars as pl
 from tests.unit.engine.bulk.nightly import FILES, NIGHTLY, make, put_orders, run, run_sql
 
+from accord.engine.build import engine_of
 from accord.engine.bulk.profile import HASHES_KEPT, Profile, Profiler
-from accord.engine.bulk.quality import findings
+from accord.engine.bulk.quality import findings, read_profiles
 from accord.engine.bulk.reading import Read
+from accord.project import load_project
 from accord.record import Field
 from accord.record import types as t
 from accord.record.batch import Batch, OddRow
@@ -124,3 +127,24 @@ def test_a_run_keeps_its_profile_and_says_what_is_different(tmp_path):
     )
     run_sql(folder / "shop.db", "DELETE FROM orders WHERE id > 5")
     assert run(folder).record.quality[0] == "5 rows were read, usual are 35 (volume: 50%)"
+
+
+def test_a_run_that_is_taken_up_counts_every_row_once(tmp_path):
+    folder = make(tmp_path, NIGHTLY.replace("steps:", "stop_after: 1\nsteps:"))
+    put_orders(folder, [(n, "x", -1 if n in (15, 16) else n) for n in range(1, 36)])
+    first = run(folder).record
+    assert (first.state, first.rows) == ("failed", 10)
+    second = run(folder, accept=True).record
+    assert (second.state, second.rows, second.id) == ("done", 35, first.id)
+
+    async def kept() -> list[Profile]:
+        engine = engine_of(load_project(folder))
+        try:
+            await engine.open_journal()
+            return await read_profiles(engine.journal, "nightly")
+        finally:
+            await engine.stop()
+
+    (profile,) = asyncio.run(kept())
+    assert (profile.run, profile.rows, profile.read) == (first.id, 35, 35)
+    assert (profile.fields["total"].values["-1"], profile.fields["id"].distinct) == (2, 35)

@@ -32,6 +32,8 @@ def says(system: str, policy: str) -> str:
         ("NUMERIC(10, 2)", "NUMERIC(12, 2)", True),
         ("NUMERIC(10, 2)", "NUMERIC(10, 4)", False),
         ("Float32", "Float64", True),
+        ('VARCHAR(10) COLLATE "utf8mb4_bin"', 'VARCHAR(20) COLLATE "utf8mb4_bin"', True),
+        ("REAL", "DOUBLE PRECISION", True),
         ("integer", "number", True),
         ("integer", "string", False),
         ("DATE", "VARCHAR(10)", False),
