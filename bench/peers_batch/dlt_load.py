@@ -70,7 +70,12 @@ def main() -> None:
     if what == "parquet":
         from dlt.sources.sql_database import sql_table
 
-        resource = sql_table(source, table="orders", backend="connectorx", chunk_size=100_000)
+        resource = sql_table(
+            source.replace("postgresql:", "postgresql+psycopg2:"),
+            table="orders",
+            backend="connectorx",
+            backend_kwargs={"conn": source, "return_type": "arrow"},
+        )
         destination: Any = dlt.destinations.filesystem(bucket_url=Path(target).as_uri())
     else:
         resource = dlt.resource(rows(source) if what == "rows" else batches(source), name="entries")
