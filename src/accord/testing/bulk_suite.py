@@ -178,7 +178,8 @@ async def check_history_keeps_versions(subject: BulkSubject) -> None:
     days = [dt.datetime(2026, 1, day, tzinfo=dt.UTC) for day in (1, 2, 3)]
     for number, (day, name) in enumerate(zip(days, ("a", "b", "b"), strict=True)):
         records = [record(1, name), record(2, "same")]
-        await loaded(subject, LoadMode.HISTORY, f"day {number}", records, started=day.isoformat())
+        told = await loaded(subject, LoadMode.HISTORY, f"day {number}", records, started=day.isoformat())
+        assert (told.inserted, told.updated) == ((2, 0), (0, 1), (0, 0))[number], told
     found = [
         (one["id"], one["name"], one["valid_from"], one["valid_to"], one["is_current"]) for one in await subject.shown()
     ]

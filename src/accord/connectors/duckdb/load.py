@@ -121,7 +121,9 @@ class DuckdbLoad:
                 with session.transaction():
                     inserted, updated = self._put(session, frame)
                     rows = len(frame) + superseded
-                    entry = LedgerEntry(rows, tuple(refused), inserted, updated, len(frame) - inserted - updated)
+                    entry = LedgerEntry(
+                        rows, tuple(refused), inserted, updated, self._unchanged(frame, inserted, updated)
+                    )
                     self._store(session, chunk.number, entry)
                 return Written(entry.rows, entry.rejects)
             except Exception as error:
@@ -129,6 +131,10 @@ class DuckdbLoad:
                     raise
                 frame, found = self._good_of(session, frame)
                 refused = sorted([*refused, *found], key=lambda reject: reject.row)
+
+    def _unchanged(self, frame: polars.DataFrame, inserted: int, updated: int) -> int:
+        is_shown_later = self._spec.mode in (LoadMode.REPLACE, LoadMode.HISTORY)
+        return 0 if is_shown_later else len(frame) - inserted - updated
 
     def _good_of(self, session: Session, frame: polars.DataFrame) -> tuple[polars.DataFrame, list[RowReject]]:
         """The rows that go in together, found by trying: good ones so far and the next piece, taken back each time."""
@@ -173,7 +179,7 @@ class DuckdbLoad:
             if mode in (LoadMode.UPSERT, LoadMode.DELETE_MISSING):
                 updated = session.one(table.update("accord_fresh"))[0] if table.others else 0
                 return session.one(table.insert_new("accord_fresh"))[0], updated
-        return len(frame), 0
+        return 0, 0  # told when they are shown
 
     # the end
 
@@ -190,8 +196,7 @@ class DuckdbLoad:
         match self._spec.mode:
             case LoadMode.REPLACE:
                 deleted = session.one(f"DELETE FROM {table.name}")[0]
-                session.run(table.insert(table.name, table.stage))
-                return LedgerEntry(deleted=deleted)
+                return LedgerEntry(inserted=session.one(table.insert(table.name, table.stage))[0], deleted=deleted)
             case LoadMode.DELETE_MISSING:
                 total, gone = session.one(
                     f"SELECT count(*), count(*) FILTER (WHERE {table.missing()}) FROM {table.name} t"
@@ -202,8 +207,8 @@ class DuckdbLoad:
                 return LedgerEntry(deleted=session.one(f"DELETE FROM {table.name} AS t WHERE {table.missing()}")[0])
             case LoadMode.HISTORY:
                 started = self._spec.started or dt.datetime.now(dt.UTC).isoformat()
-                session.run(table.close_versions(), [started])
-                session.run(table.open_versions(), [started])
+                closed = session.one(table.close_versions(), [started])[0]
+                return LedgerEntry(inserted=session.one(table.open_versions(), [started])[0] - closed, updated=closed)
         return LedgerEntry()
 
 

@@ -57,6 +57,7 @@ class SqlLoad:
         self._zone = zone
         self._table: LoadTable | None = None
         self._is_staged = spec.mode in _STAGED
+        self._is_shown_later = spec.mode in (LoadMode.REPLACE, LoadMode.HISTORY)
         is_parallel = spec.mode is LoadMode.APPEND and not database.is_sqlite
         self.at_once = APPENDS_AT_ONCE if is_parallel else 1
 
@@ -178,7 +179,7 @@ class SqlLoad:
                 rejects=rejects,
                 inserted=inserted,
                 updated=updated,
-                unchanged=rows - superseded - len(rejects) - inserted - updated,
+                unchanged=0 if self._is_shown_later else rows - superseded - len(rejects) - inserted - updated,
             )
             self._ledger.store(connection, self.table.load_id, chunk.number, entry)
         return Written(entry.rows, entry.rejects)
@@ -224,7 +225,8 @@ class SqlLoad:
         if mode is LoadMode.UPSERT:
             return self._upsert(connection, frame)
         if mode is LoadMode.APPEND or not table.key:
-            return self._fill(connection, table.name if mode is LoadMode.APPEND else table.stage, frame)
+            rows, _ = self._fill(connection, table.name if mode is LoadMode.APPEND else table.stage, frame)
+            return 0 if self._is_shown_later else rows, 0
         return self._stage(connection, frame)
 
     def _fill(self, connection: sa.Connection, target: str, frame: polars.DataFrame) -> tuple[int, int]:
@@ -268,7 +270,7 @@ class SqlLoad:
             connection.exec_driver_sql(statement)
         if self._spec.mode is LoadMode.DELETE_MISSING:
             return self._upsert_from(connection, fresh, len(frame))
-        return len(frame), 0
+        return 0, 0  # told when they are shown
 
     def _without_limit(self, connection: sa.Connection) -> None:
         """The time a statement of a load takes grows with the load; `statement_timeout` is for single ones."""
@@ -292,13 +294,14 @@ class SqlLoad:
         match self._spec.mode:
             case LoadMode.REPLACE if table.has_unique_key:  # rows that stay are kept: others may refer to them
                 deleted = connection.exec_driver_sql(statements.delete_missing(table)).rowcount
-                self._upsert_from(connection, table.stage, 0)
-                return LedgerEntry(deleted=deleted)
+                rows = connection.exec_driver_sql(f"SELECT count(*) FROM {table.stage}").scalar_one()
+                inserted, updated = self._upsert_from(connection, table.stage, rows)
+                unchanged = rows - inserted - updated
+                return LedgerEntry(inserted=inserted, updated=updated, unchanged=unchanged, deleted=deleted)
             case LoadMode.REPLACE:
                 before, after = statements.replace_all(table)
                 deleted = connection.exec_driver_sql(before).rowcount
-                connection.exec_driver_sql(after)
-                return LedgerEntry(deleted=deleted)
+                return LedgerEntry(inserted=connection.exec_driver_sql(after).rowcount, deleted=deleted)
             case LoadMode.DELETE_MISSING:
                 total, gone = connection.exec_driver_sql(statements.count_missing(table)).one()
                 refusal = too_many_deleted(int(gone), int(total), self._spec.deleted_share_max)
@@ -321,10 +324,10 @@ class SqlLoad:
         }
         if self.table.dialect in ("mysql", "mariadb"):
             values["started"] = instant
-        connection.execute(sa.text(statements.close_versions(self.table)), values)
+        closed = connection.execute(sa.text(statements.close_versions(self.table)), values).rowcount
         values.pop("no")
-        connection.execute(sa.text(statements.open_versions(self.table)), values)
-        return LedgerEntry()
+        opened = connection.execute(sa.text(statements.open_versions(self.table)), values).rowcount
+        return LedgerEntry(inserted=opened - closed, updated=closed)
 
     def _drop_stage(self) -> None:
         if self._is_staged:
