@@ -47,7 +47,7 @@ class Operator:
         query = {**filters, "since": since, "until": until, "before": before_seq, "after": after_seq, "limit": limit}
 
         async def local(control: Any) -> Any:
-            from accord.engine.control import moment
+            from accord.engine.control_views import moment
 
             return await control.messages(
                 **filters,

@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from accord.engine.accept import ORIGIN_HEADER, Acceptor, Arrival, Stored
-from accord.engine.alerts.channels import NoticeFailed
-from accord.engine.alerts.watch import AlertError, Alerts
-from accord.engine.answer import Answer, problem
+from accord.engine.alerts.watch import Alerts
 from accord.engine.attempts import RecentAttempts
-from accord.engine.bulk.desk import BulkAskFault, BulkDesk
+from accord.engine.bulk.desk import BulkDesk
 from accord.engine.bulk.state import RUN_HEADER
 from accord.engine.clock import Clock
+from accord.engine.control_views import ControlError, DeadLetterView, MessageView, SteeredMany
 from accord.engine.delivery import Port
 from accord.engine.dispatch import FlowQueue
-from accord.engine.ends import HELD_BY_OPERATOR, REASON_LENGTH_MAX, VERSION_PATH, Stamp, Stop
+from accord.engine.ends import HELD_BY_OPERATOR, VERSION_PATH, Stamp, Stop
 from accord.engine.gate import Gate
 from accord.engine.history import KEPT_S, History, HistoryView, Kind, Span, by_part, point_of, span_s, together
 from accord.engine.masking import masked_with
 from accord.engine.mending import LetterDifference, Mending, Preview
 from accord.engine.oldest import Oldest
-from accord.engine.operators.audit import Audit, AuditEntry, newest_first
+from accord.engine.operators.audit import Audit, AuditEntry
 from accord.engine.pauses import Pause, Pauses
 from accord.engine.probe import SystemCheck, Trouble, probe
 from accord.engine.steering import Steered, Steering, SteeringError, check_done
 from accord.engine.telling import MessageTrace, Telling
 from accord.engine.versions import InFlight, Versions
-from accord.errors import AccordError, JournalError, did_you_mean
+from accord.errors import did_you_mean
 from accord.flow.flow import Flow
 from accord.flow.trigger import ManualTrigger
 from accord.journal.group import Journal
@@ -40,70 +38,12 @@ from accord.journal.operations import DeadLetterRow, Discard, MessageRow, Replay
 from accord.observe import Observer
 from accord.observe.metrics import MetricsView
 from accord.record import Entity, Message
-from accord.sdk.http import InboundRequest, decode_json, encode_json
+from accord.sdk.http import decode_json
 
 LIST_MAX = 1000
 STEERED_MAX = 500  # messages told in one request: well below a second of work
 OPEN_STATES = ("ready", "waiting", "held")
-SEQ_MAX = 2**53
 REPLAYED_MAX = 100_000  # messages whose replay is known to go after live ones; a replay beyond counts as live
-
-
-class ControlError(AccordError):
-    """An operator's command that cannot be carried out."""
-
-    code = "engine.command"
-
-
-class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter as it may be shown. ``record`` is masked; ``payload`` (the body as it came) only when asked for. ``origin``: where
-    the record came from, if its source tells (file and row). ``run``: of the bulk flow it is a reject of, else ''."""
-
-    seq: int
-    id: str
-    flow: str
-    key: str
-    source: str
-    at: dt.datetime
-    step: str
-    code: str
-    reason: str
-    path: str
-    attempts: int
-    record: Any
-    origin: str = ""
-    run: str = ""
-    problems: Any = None
-    payload: str | None = None
-
-
-class MessageView(msgspec.Struct, frozen=True, kw_only=True):
-    """A message as it may be shown. ``steps``: results journaled so far, by path (their outcome only). ``version`` of its flow it began
-    with, '' when it has not begun or need not be known."""
-
-    seq: int
-    id: str
-    flow: str
-    key: str
-    source: str
-    state: str
-    accepted_at: dt.datetime
-    settled_at: dt.datetime | None
-    attempts: int
-    due: dt.datetime | None
-    held_by: str
-    reason: str
-    steps: dict[str, str]
-    record: Any
-    version: str = ""
-
-
-class SteeredMany(msgspec.Struct, frozen=True):
-    """How many messages were told, how many were refused (they had ended), and the last one's seq (0: there was none)."""
-
-    done: int
-    refused: int
-    last: int
 
 
 class Control:
@@ -470,156 +410,6 @@ class Control:
             version=self.versions.version_of_row(row),
             record=record,
         )
-
-
-class ControlApi:
-    """The commands over HTTP under /api/. Who may give them is decided before (``operators.access``)."""
-
-    def __init__(self, control: Control) -> None:
-        self._control = control
-
-    async def answer(self, request: InboundRequest) -> Answer:
-        """Without asking who asks."""
-        query = dict(urllib.parse.parse_qsl(request.query))
-        parts = request.path.removeprefix("/api/").split("/")
-        try:
-            value = await self._answer(request, parts, query)
-        except (ControlError, SteeringError, BulkAskFault, AlertError, NoticeFailed) as error:
-            return problem(409, error.code, str(error))
-        except JournalError as error:
-            return problem(503, error.code, str(error))
-        except (ValueError, msgspec.DecodeError) as error:
-            return problem(400, "engine.bad-request", str(error))
-        if value is None:
-            return problem(404, "intake.not-found", "there is no such command")
-        return Answer(200, encode_json(value))
-
-    async def _answer(self, request: InboundRequest, parts: list[str], query: dict[str, str]) -> Any:
-        control = self._control
-        after_seq, limit = whole_number(query.get("after", "0")), whole_number(query.get("limit", "100"))
-        match request.method, parts:
-            case "GET", ["status"]:
-                return await control.status()
-            case "GET", ["alerts"]:
-                return await control.alerts.view()
-            case "POST", ["alerts", alert, "silence"]:
-                for_s = whole_number(query.get("for_s", "0"))
-                return {"until": await control.alerts.silence(urllib.parse.unquote(alert), for_s, _reason(query))}
-            case "POST", ["channels", channel, "test"]:
-                await control.alerts.test(urllib.parse.unquote(channel))
-                return {"sent": True}
-            case "GET", ["metrics"]:
-                return await control.metrics()
-            case "GET", ["versions"]:
-                pairs = [one.partition(":") for one in query.get("today", "").split(",") if one]
-                return await control.in_flight({name: version for name, _, version in pairs} if pairs else None)
-            case "GET", ["history"]:
-                kind = msgspec.convert(query.get("kind", "flow"), Kind)
-                name, since_s = query.get("name", ""), whole_number(query.get("since_s", "3600"))
-                if query.get("by_store") == "1":
-                    return await control.history_by_store(kind, name, since_s)
-                return await control.history(kind, name, since_s)
-            case "GET", ["audit"]:
-                given = {name: query.get(name, "") for name in ("actor", "action")}
-                found_by = await control.audit_by_store(before=_seconds(query.get("before", "")), limit=limit, **given)
-                return found_by if query.get("by_store") == "1" else newest_first(found_by.values(), limit)
-            case "GET", ["messages"]:
-                found = {name: query.get(name, "") for name in ("flow", "key", "id", "state", "source")}
-                return await control.messages(
-                    **found,
-                    after_seq=after_seq,
-                    before_seq=whole_number(query.get("before", "0")),
-                    since=moment(query.get("since", "")),
-                    until=moment(query.get("until", "")),
-                    limit=limit,
-                )
-            case "GET", ["messages", seq, "trace"]:
-                return await control.trace(whole_number(seq))
-            case "GET", ["dead-letters"]:
-                with_payload = query.get("payload") == "1"
-                return await control.dead_letters(
-                    flow=query.get("flow", ""), after_seq=after_seq, limit=limit, with_payload=with_payload
-                )
-            case "GET", ["dead-letters", seq, "diff"]:
-                return await control.difference(whole_number(seq))
-            case "POST", ["dead-letters", seq, "preview"]:
-                from_start = query.get("from_start") == "1"
-                return await control.preview(whole_number(seq), request.body, from_start=from_start)
-            case "POST", ["dead-letters", seq, "replay"]:
-                from_start = query.get("from_start") == "1"
-                await control.replay(whole_number(seq), body=request.body or None, from_start=from_start)
-                return {"replayed": seq}
-            case "POST", ["dead-letters", seq, "discard"]:
-                await control.discard(whole_number(seq), query.get("reason", "discarded by hand"))
-                return {"discarded": seq}
-            case "POST", ["flows" | "systems" as kind, name, "pause"]:
-                return await control.pause(kind[:-1], urllib.parse.unquote(name), _reason(query))
-            case "POST", ["flows" | "systems" as kind, name, "resume"]:
-                return await control.resume(kind[:-1], urllib.parse.unquote(name))
-            case "POST", ["systems", name, "test"]:
-                return await control.check_system(urllib.parse.unquote(name))
-            case "GET", ["systems", name, "troubles"]:
-                return await control.troubles(urllib.parse.unquote(name))
-            case "POST", ["messages", ("pause" | "resume" | "cancel" | "migrate") as word]:
-                return await control.steer_many(
-                    word,
-                    flow=query.get("flow", ""),
-                    state=query.get("state", ""),
-                    after_seq=after_seq,
-                    limit=limit,
-                    reason=_reason(query),
-                    undo=query.get("undo") == "1",
-                    force=query.get("force") == "1",
-                )
-            case "POST", ["messages", seq, ("pause" | "resume" | "cancel" | "migrate") as word]:
-                undo, force = query.get("undo") == "1", query.get("force") == "1"
-                return await control.steer(word, whole_number(seq), reason=_reason(query), undo=undo, force=force)
-            case "GET", ["bulk"]:
-                return await control.bulk.views()
-            case "GET", ["bulk", flow]:
-                return await control.bulk.view(urllib.parse.unquote(flow))
-            case "GET", ["bulk", flow, "runs"]:
-                return await control.bulk.runs(urllib.parse.unquote(flow))
-            case "GET", ["bulk", flow, "profile"]:
-                return await control.bulk.profile(urllib.parse.unquote(flow), query.get("run", ""))
-            case "POST", ["bulk", flow, ("run" | "stop") as word]:
-                fresh, accept = query.get("fresh") == "1", query.get("accept") == "1"
-                return await control.bulk.ask(urllib.parse.unquote(flow), word, fresh=fresh, accept=accept)
-            case "POST", ["send", flow]:
-                is_backfill = query.get("backfill") == "1"
-                event_id = query.get("event_id", "")
-                return await control.send(urllib.parse.unquote(flow), request.body, event_id, is_backfill=is_backfill)
-        return None
-
-
-def _reason(query: Mapping[str, str]) -> str:
-    return query.get("reason", "")[:REASON_LENGTH_MAX]
-
-
-def _seconds(text: str) -> float:
-    """Since 1970, of an ISO 8601 time; 0 for ''. Raises ValueError."""
-    if not text:
-        return 0.0
-    at = dt.datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped + of a zone is a space in an address
-    return (at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp()
-
-
-def moment(text: str) -> dt.datetime | None:
-    """A time as ISO 8601, UTC where it names no zone; None for ''. Raises ValueError."""
-    if not text:
-        return None
-    try:
-        found = dt.datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"'{text[:40]}' is no time like 2026-03-01T08:00") from None
-    return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
-
-
-def whole_number(text: str) -> int:
-    """Of a message. Raises ValueError for what is no whole number the journal could have given."""
-    if not text.isascii() or not text.isdigit() or int(text) > SEQ_MAX:
-        raise ValueError(f"'{text[:40]}' is not a whole number from 0 to {SEQ_MAX}")
-    return int(text)
 
 
 def _pause_view(pause: Pause | None) -> dict[str, Any] | None:

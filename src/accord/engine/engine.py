@@ -25,7 +25,8 @@ from accord.engine.bulk.desk import BulkDesk, BulkSchedule
 from accord.engine.changes import ChangeReader
 from accord.engine.clock import Clock, SystemClock
 from accord.engine.cluster.cluster import Cluster, MemberSettings
-from accord.engine.control import Control, ControlApi
+from accord.engine.control import Control
+from accord.engine.control_api import ControlApi
 from accord.engine.delivery import Delivery, Port
 from accord.engine.dispatch import FlowQueue
 from accord.engine.ends import Stop

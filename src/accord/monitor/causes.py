@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from accord.engine.control import DeadLetterView
+from accord.engine.control_views import DeadLetterView
 
 _VARIES = re.compile(r"'[^']*'|\"[^\"]*\"|#?\b[\w-]*\d[\w.-]*\b")
 

@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 import msgspec
 from markupsafe import Markup
 
-from accord.engine.control import LIST_MAX, OPEN_STATES, SEQ_MAX, Control, DeadLetterView, moment, whole_number
+from accord.engine.control import LIST_MAX, OPEN_STATES, Control
+from accord.engine.control_views import SEQ_MAX, DeadLetterView, moment, whole_number
 from accord.mapping.contract import problems_of
 from accord.monitor.causes import Cause, causes_of
 from accord.monitor.waterfall import draw_waterfall

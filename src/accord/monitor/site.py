@@ -14,7 +14,8 @@ import msgspec
 
 from accord.engine.answer import Answer, busy
 from accord.engine.clock import Clock
-from accord.engine.control import Control, ControlError, whole_number
+from accord.engine.control import Control
+from accord.engine.control_views import ControlError, whole_number
 from accord.engine.engine import Engine
 from accord.engine.http import PooledHttpClient
 from accord.engine.operators.access import Trail, described

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 from markupsafe import Markup
 
-from accord.engine.control import LIST_MAX, Control, whole_number
+from accord.engine.control import LIST_MAX, Control
+from accord.engine.control_views import whole_number
 from accord.engine.history import Kind
 from accord.engine.operators.audit import newest_first
 from accord.flow.flow import Flow

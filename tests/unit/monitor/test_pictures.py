@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 from xml.etree import ElementTree
 
-from accord.engine.control import DeadLetterView
+from accord.engine.control_views import DeadLetterView
 from accord.engine.history import HistoryView, Point
 from accord.monitor.causes import causes_of, shape_of
 from accord.monitor.charts import charts_of

@@ -19,7 +19,7 @@ from accord.engine.cluster.membership import Membership
 from accord.engine.cluster.queue import PartedQueue
 from accord.engine.cluster.runners import Runners, Work
 from accord.engine.cluster.table import PartTable, Validity
-from accord.engine.control import ControlApi
+from accord.engine.control_api import ControlApi
 from accord.engine.delivery import Delivery, Port
 from accord.engine.dispatch import FlowQueue, RunOne
 from accord.engine.fair import Lane

@@ -14,7 +14,8 @@ from accord.engine.cluster.frames import Ask, Told
 from accord.engine.cluster.handover import Links
 from accord.engine.cluster.link import LinkLost
 from accord.engine.cluster.table import PartTable
-from accord.engine.control import Control, ControlError
+from accord.engine.control import Control
+from accord.engine.control_views import ControlError
 from accord.engine.history import Kind, Span
 from accord.engine.operators.audit import AuditEntry
 from accord.engine.probe import TROUBLES_MAX, Trouble

@@ -12,7 +12,7 @@ from accord.engine.cluster.frames import Ask, Computed, Failed, Frames, Hand, Ha
 from accord.engine.cluster.handover import SharedAcceptor
 from accord.engine.cluster.membership import Membership
 from accord.engine.cluster.table import PartTable
-from accord.engine.control import ControlApi
+from accord.engine.control_api import ControlApi
 from accord.engine.intake import Callers, Ended
 from accord.engine.sources import BACKLOG_MAX, BACKLOG_WAIT_S
 from accord.errors import JournalError

@@ -1,0 +1,87 @@
+"""What an operator is shown of messages and dead letters, and how times and numbers are read from what they ask."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import msgspec
+
+from accord.errors import AccordError
+
+SEQ_MAX = 2**53
+
+
+class ControlError(AccordError):
+    """An operator's command that cannot be carried out."""
+
+    code = "engine.command"
+
+
+class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter as it may be shown. ``record`` is masked; ``payload`` (the body as it came) only when asked for. ``origin``: where
+    the record came from, if its source tells (file and row). ``run``: of the bulk flow it is a reject of, else ''."""
+
+    seq: int
+    id: str
+    flow: str
+    key: str
+    source: str
+    at: dt.datetime
+    step: str
+    code: str
+    reason: str
+    path: str
+    attempts: int
+    record: Any
+    origin: str = ""
+    run: str = ""
+    problems: Any = None
+    payload: str | None = None
+
+
+class MessageView(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as it may be shown. ``steps``: results journaled so far, by path (their outcome only). ``version`` of its flow it began
+    with, '' when it has not begun or need not be known."""
+
+    seq: int
+    id: str
+    flow: str
+    key: str
+    source: str
+    state: str
+    accepted_at: dt.datetime
+    settled_at: dt.datetime | None
+    attempts: int
+    due: dt.datetime | None
+    held_by: str
+    reason: str
+    steps: dict[str, str]
+    record: Any
+    version: str = ""
+
+
+class SteeredMany(msgspec.Struct, frozen=True):
+    """How many messages were told, how many were refused (they had ended), and the last one's seq (0: there was none)."""
+
+    done: int
+    refused: int
+    last: int
+
+
+def moment(text: str) -> dt.datetime | None:
+    """A time as ISO 8601, UTC where it names no zone; None for ''. Raises ValueError."""
+    if not text:
+        return None
+    try:
+        found = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"'{text[:40]}' is no time like 2026-03-01T08:00") from None
+    return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
+
+
+def whole_number(text: str) -> int:
+    """Of a message. Raises ValueError for what is no whole number the journal could have given."""
+    if not text.isascii() or not text.isdigit() or int(text) > SEQ_MAX:
+        raise ValueError(f"'{text[:40]}' is not a whole number from 0 to {SEQ_MAX}")
+    return int(text)
