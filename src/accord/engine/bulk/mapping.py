@@ -18,7 +18,7 @@ from accord.engine.bulk.reading import Read
 from accord.engine.bulk.state import ROW_HEADER, RUN_HEADER
 from accord.engine.malformed import MALFORMED_HEADER, malformed_mark
 from accord.errors import Problem
-from accord.flow.bulk.columns import Sure
+from accord.flow.bulk.columns import Made, Sure
 from accord.flow.bulk.compile import BulkFlow
 from accord.flow.bulk.rows import RowOutcome, RowWrite, run_rows
 from accord.flow.bulk.write import LOAD_HEADER, BulkWrite
@@ -36,12 +36,17 @@ TOO_WIDE = Problem("flow.bulk-value", "", "a number or time is too large or too 
 
 
 class Portion(msgspec.Struct, frozen=True):
-    """What one target gets of a chunk: ``numbers`` of the rows the frame's rows came from, and the ``paths`` they were written at
-    (None: the write's own, for all)."""
+    """What one target gets of a chunk: ``numbers`` of the rows the frame's rows came from, and where in the flow they were written:
+    at ``paths``, or at ``path``, its ``[]`` being the index in ``item`` where a split made them."""
 
     frame: polars.DataFrame
     numbers: list[int]
+    path: str
+    item: polars.Series | None = None
     paths: list[str] | None = None
+
+    def path_of(self, row: int) -> str:
+        return self.paths[row] if self.paths is not None else _path_of(self.path, self.item, row)
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -215,7 +220,7 @@ def identity(record: dict[str, Any], body: bytes, key: Sequence[str], place: str
 
 def _portion(
     target: BulkWrite,
-    sure: tuple[polars.DataFrame, polars.Series] | None,
+    sure: Made | None,
     numbers: polars.Series,
     rows: list[tuple[int, RowWrite]],
 ) -> Portion:
@@ -223,17 +228,22 @@ def _portion(
     import polars as pl
 
     if sure is not None and not rows:
-        return Portion(sure[0], numbers.gather(sure[1]).to_list())
+        return Portion(sure.frame, numbers.gather(sure.index).to_list(), target.path, sure.item)
     frame, _ = frame_of([write.record for _, write in rows], target.entity.fields)
     of_rows, paths = [number for number, _ in rows], [write.path for _, write in rows]
-    if sure is None or not sure[0].height:
+    if sure is None or not sure.frame.height:
         order = sorted(range(len(of_rows)), key=of_rows.__getitem__)
-        return Portion(frame[order] if order else frame, [of_rows[i] for i in order], [paths[i] for i in order])
-    joined = pl.concat([sure[0], frame])
-    both = pl.concat([numbers.gather(sure[1]), pl.Series(of_rows, dtype=numbers.dtype)])
-    every = [target.path] * sure[0].height + paths
-    place = both.arg_sort()
-    return Portion(joined[place], both.gather(place).to_list(), [every[i] for i in place])
+        ordered = frame[order] if order else frame
+        return Portion(ordered, [of_rows[i] for i in order], target.path, None, [paths[i] for i in order])
+    joined = pl.concat([sure.frame, frame])
+    both = pl.concat([numbers.gather(sure.index), pl.Series(of_rows, dtype=numbers.dtype)])
+    every = [_path_of(target.path, sure.item, row) for row in range(sure.frame.height)] + paths
+    place = pl.DataFrame({"number": both}).with_row_index("place").sort("number", maintain_order=True)["place"]
+    return Portion(joined[place], both.gather(place).to_list(), target.path, None, [every[i] for i in place])
+
+
+def _path_of(path: str, item: polars.Series | None, row: int) -> str:
+    return path if item is None else path.replace("[]", f"[{item[row]}]", 1)
 
 
 def numbers_of(read: Read) -> polars.Series:

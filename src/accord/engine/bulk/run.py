@@ -401,19 +401,19 @@ class BulkRun:
     def _refused_rows(self, mapped: Mapped, written: list[Written]) -> RefusedRows:
         """By number: rows of which a target refused something; with what the targets have of it, so that a replay leaves that out."""
         found: dict[int, tuple[str, Problem]] = {}
-        for write, portion, one in zip(self._flow.writes, mapped.portions, written, strict=True):
+        for portion, one in zip(mapped.portions, written, strict=True):
             for reject in one.rejects:
-                path = portion.paths[reject.row] if portion.paths else write.path
+                path = portion.path_of(reject.row)
                 found.setdefault(portion.numbers[reject.row], (path, Problem(reject.code, reject.path, reject.reason)))
         if not found:
             return {}
         done: dict[int, list[StepResult]] = {number: [] for number in found}
         value = encode_json(Done())
-        for write, portion, one in zip(self._flow.writes, mapped.portions, written, strict=True):
+        for portion, one in zip(mapped.portions, written, strict=True):
             rejected_rows = {reject.row for reject in one.rejects}
             for row, number in enumerate(portion.numbers):
                 if number in done and row not in rejected_rows:
-                    done[number].append(StepResult(portion.paths[row] if portion.paths else write.path, value))
+                    done[number].append(StepResult(portion.path_of(row), value))
         return {number: (path, problem, tuple(done[number])) for number, (path, problem) in found.items()}
 
     async def _bury(self, rejects: list[Rejected], cursors: tuple[Cursor, ...]) -> None:

@@ -16,12 +16,16 @@ import msgspec
 from accord.errors import Faults
 from accord.flow.bulk.write import BulkWriteSpec
 from accord.flow.step import RunStep, StepContext, StepKind
+from accord.flow.steps.split import ITEM, PARENT
 from accord.mapping.contract import Contract, compile_contract
 from accord.mapping.environment import Environment
 from accord.mapping.expression import Expression, compile_expression
-from accord.mapping.mapping import Mapping
+from accord.mapping.mapping import Mapping, compile_mapping
 from accord.mapping.scope import Scope
-from accord.record import Entity
+from accord.mapping.spec import MappingSpec, read_group
+from accord.record import Entity, Field
+from accord.record.types import List, Object
+from accord.settings.node import Node
 
 if TYPE_CHECKING:
     import polars
@@ -29,11 +33,12 @@ if TYPE_CHECKING:
     from accord.mapping.columns.parts import Resolve
 
 _MESSAGE = re.compile(r"\bmessage\b")
+_OF_PARENT = re.compile(rf"\b{PARENT}\b(?:\.(\w+))?")
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """One step: ``contract`` (validate), ``tests`` (filter), ``values`` (set), ``mapping`` (map), or a write to ``target`` at ``path``.
-    ``why_not``: it has no column form."""
+    """One step: ``contract`` (validate), ``tests`` (filter), ``values`` (set), ``mapping`` (map), a write to ``target`` at ``path``, or
+    a split into ``items`` with the writes of each in ``inner``. ``why_not``: it has no column form."""
 
     path: str
     contract: Contract | None = None
@@ -41,14 +46,29 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     values: dict[str, tuple[Expression, Scope]] | None = None
     mapping: Mapping | None = None
     target: Entity | None = None
+    items: tuple[Expression, Scope] | None = None
+    inner: tuple[Draft, ...] = ()
     why_not: str = ""
 
 
-class Sure(msgspec.Struct, frozen=True):
-    """``portions``: by path of a write, the target's frame and the index of each of its rows in what was given. ``filtered`` rows ended
-    quietly; ``others`` (indexes, ascending) are not in any of these."""
+class Made(msgspec.Struct, frozen=True):
+    """What one write gets: the target's frame, the index of each of its rows in what was given, and of rows made of items which
+    item of the list each was."""
 
-    portions: dict[str, tuple[polars.DataFrame, polars.Series]]
+    frame: polars.DataFrame
+    index: polars.Series
+    item: polars.Series | None = None
+
+    def filter(self, good: polars.Series) -> Made:
+        return Made(
+            self.frame.filter(good), self.index.filter(good), self.item.filter(good) if self.item is not None else None
+        )
+
+
+class Sure(msgspec.Struct, frozen=True):
+    """``portions`` by path of a write. ``filtered`` rows ended quietly; ``others`` (indexes, ascending) are not in any of these."""
+
+    portions: dict[str, Made]
     filtered: int
     others: list[int]
 
@@ -58,20 +78,36 @@ class Drafts:
 
     def __init__(self) -> None:
         self.found: list[Draft] = []
+        self._inner: dict[str, list[Draft]] = {}  # by the path of the split they stand in
 
     def noting(self, kinds: dict[str, StepKind]) -> dict[str, StepKind]:
         return {key: msgspec.structs.replace(kind, compile=self._noting(kind)) for key, kind in kinds.items()}
 
     def _noting(self, kind: StepKind) -> Callable[[Any, StepContext], RunStep | None]:
         def compile_step(spec: Any, at: StepContext) -> RunStep | None:
-            is_outer = not at.static_prefix
-            draft = self._draft(kind.key, spec, at) if is_outer and not at.state.is_unknown else None
+            draft = self._draft(kind.key, spec, at) if not at.state.is_unknown else None
             step = kind.compile(spec, at)
-            if step is not None and is_outer:
-                self.found.append(draft or Draft(path=at.path, why_not="it has no column form"))
+            if step is None:
+                return None
+            draft = draft or Draft(path=at.static_prefix + at.path, why_not="it has no column form")
+            if at.static_prefix:
+                self._inner.setdefault(at.static_prefix, []).append(draft)
+            else:
+                self.found.append(self._whole(draft))
             return step
 
         return compile_step
+
+    def _whole(self, draft: Draft) -> Draft:
+        """A split with what its steps came to."""
+        if draft.items is None:
+            return draft
+        inner = self._inner.get(f"{draft.path}[].", [])
+        other = next((one for one in inner if one.why_not or one.target is None), None)
+        if other is not None:
+            why = other.why_not or "a step other than 'write'"
+            return Draft(path=draft.path, why_not=f"'split' with {why}")
+        return msgspec.structs.replace(draft, inner=tuple(inner))
 
     def _draft(self, key: str, spec: Any, at: StepContext) -> Draft | None:
         if at.node.get("when") is not None:
@@ -92,17 +128,44 @@ class Drafts:
             return Draft(path=at.path, mapping=parts.mappings.get(spec.map))
         if key == "write":
             return _write_draft(spec, at)
+        if key == "split" and not at.static_prefix and not at.as_name:
+            found = _expression(spec.split.value, at)
+            return Draft(path=at.path, items=found) if found and isinstance(found[0].field.type, List) else None
         return Draft(path=at.path, why_not=f"'{key}'")
 
 
 def _write_draft(spec: BulkWriteSpec, at: StepContext) -> Draft | None:
-    target = at.parts.entities.get(spec.write)
+    target, path = at.parts.entities.get(spec.write), at.static_prefix + at.path
     if spec.with_ is not None:
-        return Draft(path=at.path, why_not="'with' (a mapping has one)")
+        mapping = _with_as_mapping(spec.with_, target, at) if target is not None else None
+        return Draft(path=path, target=target, mapping=mapping) if mapping is not None else None
     if spec.mapping and spec.mapping not in at.parts.mappings:
         return None
     mapping = at.parts.mappings[spec.mapping] if spec.mapping else None
-    return Draft(path=at.path, target=target, mapping=mapping)
+    if mapping is not None and mapping.names:
+        return Draft(path=path, why_not="a mapping that uses earlier results")
+    return Draft(path=path, target=target, mapping=mapping)
+
+
+def _with_as_mapping(node: Node, target: Entity, at: StepContext) -> Mapping | None:
+    """``with:`` as a mapping of the record, the record outside a split being its field ``parent``, with what is read of it only."""
+    texts = [child.value for _, child in node.items() if isinstance(child.value, str)]
+    if len(texts) < sum(1 for _ in node.items()) or any(_MESSAGE.search(text) for text in texts):
+        return None
+    fields = dict(at.state.fields)
+    if at.state.is_item:
+        read = {found for text in texts for found in _OF_PARENT.findall(text)}
+        outer = at.state.names[PARENT].type
+        if "" in read or PARENT in fields or not isinstance(outer, Object) or not read <= outer.fields.keys():
+            return None
+        if read:
+            fields[PARENT] = Field(type=Object({name: outer.fields[name] for name in sorted(read)}))
+    source = Entity(name=f"flow.{at.path}", fields=fields)
+    faults = Faults()
+    spec = MappingSpec(name=at.path, source=source.name, target=target.name, fields=read_group(node, faults))
+    known = {**at.parts.entities, source.name: source}
+    made = compile_mapping(spec, known, at.parts.functions, at.parts.lookups, faults)
+    return None if faults.errors else made
 
 
 def _expression(value: Any, at: StepContext) -> tuple[Expression, Scope] | None:
@@ -126,7 +189,8 @@ class ColumnPlan:
         self._values: dict[str, dict[str, Any]] = {}
         self._note("the record", self._first.row_only)
         whys = {draft.path: draft.why_not for draft in drafts if draft.why_not}
-        whys |= {d.path: "it reads message.*" for d in drafts if d.mapping is not None and _reads_message(d.mapping)}
+        every = [*drafts, *(one for draft in drafts for one in draft.inner)]
+        whys |= {d.path: "it reads message.*" for d in every if d.mapping is not None and _reads_message(d.mapping)}
         self.is_row_only = bool(whys)
         self.row_only |= {path: f"{why}: the whole flow goes row by row" for path, why in whys.items()}
         if not whys:
@@ -157,6 +221,10 @@ class ColumnPlan:
             mapping = compile_mapping_columns(draft.mapping)
             self._note(draft.path, [f"{name}: {why}" for name, why in mapping.row_only.items()])
             return mapping
+        if draft.items is not None:
+            items = compile_expression_columns(*draft.items)
+            self._note(draft.path, (items.row_only,))
+            return items, [(one, self._compiled(one)) for one in draft.inner]
         return None
 
     def _note(self, path: str, reasons: Any) -> None:
@@ -174,7 +242,7 @@ class ColumnPlan:
         checked = self._first.check(frame)
         unsure.add(checked.rejects, None)
         current, index = checked.frame, checked.kept
-        portions: dict[str, tuple[pl.DataFrame, pl.Series]] = {}
+        portions: dict[str, Made] = {}
         filtered: list[pl.Series] = []
         for draft, step in self._steps:
             if draft.contract is not None:
@@ -193,12 +261,21 @@ class ColumnPlan:
                 for one in made.values():
                     unsure.add((*one.rejects, *one.waiting), index)
                 current = current.with_columns([one.values.alias(name) for name, one in made.items()])
+            elif draft.items is not None:
+                items, inner = step
+                found = items.evaluate(current, environment, resolve=resolve)
+                unsure.add((*found.rejects, *found.waiting), index)
+                frame, row, item = _exploded(current, found.values, inner)
+                at = index.gather(row)
+                for one, how in inner:
+                    out, kept = self._mapped(one, how, frame, unsure, at, environment, resolve)
+                    portions[one.path] = Made(out, at.gather(kept), item.gather(kept))
             else:
-                out, at = self._mapped(draft, step, current, index, unsure, environment, resolve)
+                out, kept = self._mapped(draft, step, current, unsure, index, environment, resolve)
                 if draft.target is not None:
-                    portions[draft.path] = (out, at)
+                    portions[draft.path] = Made(out, index.gather(kept))
                 else:
-                    current, index = out, at
+                    current, index = out, index.gather(kept)
         return unsure.without(portions, filtered)
 
     def _mapped(
@@ -206,23 +283,44 @@ class ColumnPlan:
         draft: Draft,
         step: Any,
         frame: polars.DataFrame,
-        index: polars.Series,
         unsure: _Unsure,
+        index: polars.Series,
         environment: Environment,
         resolve: Resolve,
     ) -> tuple[polars.DataFrame, polars.Series]:
+        """The target's frame and which of the rows it has."""
+        import polars as pl
+
         if draft.mapping is not None:
             mapped = step.apply(frame, environment, resolve=resolve)
             unsure.add((*mapped.rejects, *mapped.waiting), index)
-            return mapped.frame, index.gather(mapped.kept)
+            return mapped.frame, mapped.kept
         assert draft.target is not None
-        import polars as pl
-
         from accord.mapping.columns.dtypes import schema_of
 
         schema = schema_of(draft.target.fields)
         columns = [pl.col(n) if n in frame.columns else pl.lit(None, dtype=schema[n]).alias(n) for n in schema]
-        return frame.select(columns), index
+        return frame.select(columns), pl.int_range(frame.height, dtype=pl.UInt32, eager=True)
+
+
+def _exploded(
+    frame: polars.DataFrame, lists: polars.Series, inner: list[tuple[Draft, Any]]
+) -> tuple[polars.DataFrame, polars.Series, polars.Series]:
+    """A row per item: its fields, and ``parent`` with what any of the writes reads of it; which row each is of, and which item of its
+    list."""
+    import polars as pl
+
+    lengths = lists.list.len().fill_null(0)
+    row = pl.int_range(len(lists), dtype=pl.UInt32, eager=True).repeat_by(lengths).explode().drop_nulls()
+    first = (lengths.cum_sum() - lengths).gather(row)
+    item = pl.int_range(len(row), dtype=pl.UInt32, eager=True) - first
+    values = lists.filter(lengths > 0).explode()
+    out = values.struct.unnest() if isinstance(values.dtype, pl.Struct) else values.alias(ITEM).to_frame()
+    sources = [draft.mapping.source.fields.get(PARENT) for draft, _ in inner if draft.mapping is not None]
+    read = sorted({name for field in sources if field and isinstance(field.type, Object) for name in field.type.fields})
+    if read:
+        out = out.with_columns(frame.select(read).to_struct(PARENT).gather(row))
+    return out, row, item
 
 
 class _Unsure:
@@ -238,19 +336,14 @@ class _Unsure:
         if rows:
             self._rows.update(rows if index is None else index.gather(rows).to_list())
 
-    def without(
-        self, portions: dict[str, tuple[polars.DataFrame, polars.Series]], filtered: list[polars.Series]
-    ) -> Sure:
+    def without(self, portions: dict[str, Made], filtered: list[polars.Series]) -> Sure:
         import polars as pl
 
         if not self._rows:
             return Sure(portions, sum(len(one) for one in filtered), [])
         others = sorted(self._rows)
         bad = pl.Series(others, dtype=pl.UInt32).implode()
-        kept = {}
-        for path, (frame, index) in portions.items():
-            good = ~index.is_in(bad)
-            kept[path] = (frame.filter(good), index.filter(good))
+        kept = {path: made.filter(~made.index.is_in(bad)) for path, made in portions.items()}
         count = sum(int((~one.is_in(bad)).sum()) for one in filtered)
         return Sure(kept, count, others)
 

@@ -26,6 +26,16 @@ FLOWS = {
     "mapped": HEAD + "  - map: order-to-client\n  - write: crm.clients\n" + "  - filter: name != null\n",
     "two": HEAD + WRITE + "  - filter: note != null\n  - {write: crm.clients, mapping: order-to-client}\n",
 }
+FLOWS |= {
+    "split": HEAD
+    + WRITE
+    + "  - split: lines\n    steps: [{write: crm.clients, with: {id: text(parent.id), name: sku + '/' + text(quantity)}}]\n",
+    "split in two": HEAD
+    + "  - set: {total: total + decimal(id)}\n  - filter: note != null\n"
+    + "  - split: lines\n    steps: [{write: books.lines, with: {sku: sku}}, {write: books.lines, with: {sku: require(parent.email)}}]\n"
+    + WRITE,
+    "with": HEAD + "  - {write: crm.clients, with: {id: text(id), name: 'coalesce(email, text(total))'}}\n" + WRITE,
+}
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 KEYS = {("shop.customers", "1", "crm.clients"): "C-1"}
 
@@ -38,23 +48,26 @@ def orders() -> list[dict[str, Any]]:
             "total": None if number == 7 else Decimal(number - 4) / 4,
             "note": None if number % 4 else "n",
             "customer": None if number == 9 else {"id": number % 3},
-            "lines": [{"sku": "A", "quantity": 1}] * (number % 3),
+            "lines": [{"sku": f"A{n}", "quantity": n} for n in range(number % 3)],
             "tags": None,
         }
         for number in range(20)
     ]
 
 
-def in_columns(flow: BulkFlow) -> tuple[dict[str, dict[int, dict[str, Any]]], int, list[int]]:
+def in_columns(flow: BulkFlow) -> tuple[dict[str, dict[int, list[dict[str, Any]]]], int, list[int]]:
     frame, unfit = frame_of(orders(), flow.source.fields)
     assert unfit == []
     ask = lambda entity, to, keys: {key: KEYS.get((entity, key, to)) for key in keys}  # noqa: E731
     sure = flow.columns().run(frame, Environment(NOW, {}, {}), ask)
     targets = {write.path: write.entity.fields for write in flow.writes}
-    made = {
-        path: dict(zip(index.to_list(), records_of(made, targets[path]), strict=True))
-        for path, (made, index) in sure.portions.items()
-    }
+    made: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    for path, one in sure.portions.items():
+        found = made.setdefault(path, {})
+        for index, record in zip(one.index.to_list(), records_of(one.frame, targets[path]), strict=True):
+            found.setdefault(index, []).append(record)
+        if one.item is not None:
+            assert one.item.to_list() == [n for records in found.values() for n in range(len(records))]
     return made, sure.filtered, sure.others
 
 
@@ -67,19 +80,26 @@ def test_what_columns_are_sure_of_is_what_rows_give(name, message):
     assert filtered == sum(outcomes[index].is_filtered for index in sure)
     assert not any(outcomes[index].is_rejected for index in sure)
     for write in flow.writes:
-        by_rows = {
-            index: {name: one.record.get(name) for name in write.entity.fields}
-            for index in sure
-            for one in outcomes[index].writes
-            if one.target == write.path
-        }
+        by_rows: dict[int, list[dict[str, Any]]] = {}
+        for index in sure:
+            for one in outcomes[index].writes:
+                if one.target == write.path:
+                    record = {name: one.record.get(name) for name in write.entity.fields}
+                    by_rows.setdefault(index, []).append(record)
         assert made.get(write.path, {}) == by_rows
     assert {7, 9} <= set(others)
     assert len(sure) > 10
 
 
 def test_what_has_no_column_form_goes_row_by_row_and_is_told():
-    plan = good(HEAD + "  - split: lines\n    steps: [{write: books.lines, with: {sku: sku}}]\n").columns()
+    plan = good(
+        HEAD + "  - split: lines\n    steps: [{filter: quantity > 1}, {write: books.lines, with: {sku: sku}}]\n"
+    ).columns()
     assert plan.is_row_only
-    assert plan.row_only == {"0.split": "'split': the whole flow goes row by row"}
+    assert plan.row_only == {"0.split": "'split' with a step other than 'write': the whole flow goes row by row"}
+    when = good(
+        HEAD + "  - split: lines\n    steps: [{write: books.lines, with: {sku: sku}, when: quantity > 1}]\n"
+    ).columns()
+    assert when.row_only == {"0.split": "'split' with 'when': the whole flow goes row by row"}
+    assert good(FLOWS["split"]).columns().row_only == {}
     assert good(FLOWS["two"]).columns().row_only == {}
