@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("opentelemetry.proto")
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -46,12 +47,14 @@ class Collector:
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
-        bodies = self.bodies
+        self.figures: list[bytes] = []
+        bodies, figures = self.bodies, self.figures
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                bodies.append(gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body)
+                whole = gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body
+                (bodies if self.path == "/v1/traces" else figures).append(whole)
                 answer = ExportTraceServiceResponse().SerializeToString()
                 self.send_response(200)
                 self.send_header("content-type", "application/x-protobuf")
@@ -71,6 +74,21 @@ class Collector:
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
+
+    def counts(self) -> dict[str, tuple[int, set[str]]]:
+        """Of each metric told last: the sum of what its points count, and the values of their labels."""
+        metrics = [
+            metric
+            for resource in ExportMetricsServiceRequest.FromString(self.figures[-1]).resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        ]
+        found = {}
+        for one in metrics:
+            points = one.sum.data_points or one.histogram.data_points
+            count = sum(point.as_int if one.HasField("sum") else point.count for point in points)
+            found[one.name] = (count, {label.value.string_value for point in points for label in point.attributes})
+        return found
 
     def spans(self) -> list[tuple[str, str, str, str, dict[str, str]]]:
         """(name, trace, span, parent, attributes) of each."""
@@ -96,7 +114,9 @@ def test_one_trace_from_the_sender_to_the_target(tmp_path: Path) -> None:
         seen.append(headers)
         return 200, {}
 
-    project = PROJECT.replace("drain: 10s", f'drain: 10s, telemetry: {{otlp: "{collector.address}", sample: 1}}')
+    project = PROJECT.replace(
+        "drain: 10s", f'drain: 10s, telemetry: {{otlp: "{collector.address}", sample: 1, metrics_every: 1s}}'
+    )
     try:
         with desk(answer) as board:
             live = Live(tmp_path, {**FILES, "accord.yaml": project}, environment={"BOARD_ADDRESS": board.address})
@@ -105,6 +125,9 @@ def test_one_trace_from_the_sender_to_the_target(tmp_path: Path) -> None:
                 assert live.hook({"id": 1, "text": MARK, "version": 1}, id="1", **parent)[0] == 200
                 assert live.hook({"id": 2, "text": MARK, "version": 1}, id="2")[0] == 200
                 live.wait_settled()
+                known = lambda: bool(collector.figures) and collector.counts()["accord.messages.accepted"][0] == 2  # noqa: E731
+                wait_until("figures have come", known)
+                figures = collector.counts()
             wait_until("all spans", lambda: len(collector.spans()) == 4)
     finally:
         collector.close()
@@ -119,4 +142,7 @@ def test_one_trace_from_the_sender_to_the_target(tmp_path: Path) -> None:
     assert sent == f"00-{TRACE}-{effect[0]}-01"
     others = [(trace, marks) for name, trace, _, _, marks in collector.spans() if trace != TRACE and name == "f"]
     assert others[0][0] == others[0][1]["accord.message.id"], "without a trace of its sender, a message is its own"
-    assert MARK.encode() not in b"".join(collector.bodies)
+    assert MARK.encode() not in b"".join(collector.bodies + collector.figures)
+    assert figures["accord.message.duration"] == (2, {"f"})
+    assert figures["accord.system.requests"] == (2, {"board", "done"})
+    assert figures["accord.step.duration"][1] == {"f", "0.call"}

@@ -186,6 +186,7 @@ class Engine:
             crash_point("start.journal-open")
             if self.settings.telemetry is not None:
                 self.observer.tracing = telemetry_of(self.settings.telemetry, self.project.name, self.observer)
+                self._spawn(self._send_figures)
             bound = self._bind()
             await self.connect()
             crash_point("start.connected")
@@ -387,6 +388,14 @@ class Engine:
         for name, count in open_counts.items():
             if count:
                 self.observer.emit(FlowMissing(flow=name, open_messages=count))
+
+    async def _send_figures(self) -> None:
+        from accord.engine.telemetry_metrics import (
+            MetricsSender,  # only where it is asked for: its packages are an extra
+        )
+
+        assert self.settings.telemetry is not None
+        await MetricsSender(self.settings.telemetry, self.project.name, self.observer, self.clock).run()
 
     def _run_tasks(self) -> None:
         self._spawn(self._releaser.run)
