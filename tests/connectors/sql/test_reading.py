@@ -127,7 +127,10 @@ def test_discovery_tells_types_keys_and_nullability(database: TestDatabase) -> N
     async def scene() -> None:
         async with database.open() as connection:
             found = {entity.short_name: entity for entity in await connection.discover()}
-        assert set(found) == {"products", "invoices", "invoice_lines", "events"}
+        assert {"products", "invoices", "invoice_lines", "events"} <= set(
+            found
+        )  # a server has tables of other tests as well
+        assert not [name for name in found if name.startswith("accord_")]
         products = found["products"]
         assert products.key == ("sku",) and products.fields["sku"].length_max == 40
         assert not products.fields["name"].nullable and products.fields["price"].nullable

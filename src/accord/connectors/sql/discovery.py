@@ -7,6 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeEngine
 
+from accord.connectors.sql.bulk.ledger import LEDGER_END
+from accord.connectors.sql.bulk.table import STAGE
 from accord.connectors.sql.spec import SqlEntity
 from accord.connectors.sql.tables import shape_of
 from accord.record import Entity, Field
@@ -28,9 +30,10 @@ _TYPES: dict[str, t.Type] = {
 
 
 def entities_of(connection: sa.Connection, system: str, hidden: str) -> list[Entity]:
-    """Every table of the default schema but ``hidden``, with types, nullability and primary key."""
+    """Every table of the default schema but Accord's own (``hidden`` and those of loads), with types, nullability and primary key."""
     inspector = sa.inspect(connection)
-    names = [name for name in sorted(inspector.get_table_names()) if name != hidden][:TABLES_MAX]
+    own = (hidden, f"{hidden}{LEDGER_END}")
+    names = [n for n in sorted(inspector.get_table_names()) if n not in own and not n.startswith(STAGE)][:TABLES_MAX]
     return [_entity(inspector, system, name) for name in names]
 
 

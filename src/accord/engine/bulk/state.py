@@ -97,7 +97,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
         for one in self.writes:
             if one.given != one.written + one.refused:
                 found.append(f"{one.target}: {one.given} given, but {one.written} written + {one.refused} refused")
-            if one.mode in ("append", "replace") and one.inserted is not None and one.inserted != one.written:
+            if one.mode == "append" and one.inserted is not None and one.inserted != one.written:
                 found.append(f"{one.target}: {one.written} written, but it counts {one.inserted} inserted")
         return found
 

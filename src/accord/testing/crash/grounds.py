@@ -9,6 +9,8 @@ from typing import Protocol
 from accord.journal.stores.sqlite_verify import verify as verify_sqlite
 from accord.observe.crash_points import POINTS
 
+MESSAGE_POINTS = tuple(point for point in POINTS if not point.startswith("bulk."))  # an engine of messages passes these
+
 
 class Ground(Protocol):
     """Use as an async context manager. ``points`` an engine can pass on it; ``blows``: what else happens to it, by name, and ``losses``
@@ -42,7 +44,7 @@ class Ground(Protocol):
 
 class SqliteGround:
     name = "SQLite"
-    points = tuple(POINTS)
+    points = MESSAGE_POINTS
     blows: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
     store = ""

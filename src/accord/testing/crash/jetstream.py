@@ -20,8 +20,7 @@ from accord.journal.stores.jetstream_log import LogSettings
 from accord.journal.stores.jetstream_verify import verify_log
 from accord.journal.stores.sqlite_replica import SqliteReplica
 from accord.journal.stores.sqlite_verify import verify as verify_file
-from accord.observe.crash_points import POINTS
-from accord.testing.crash.grounds import Ground
+from accord.testing.crash.grounds import MESSAGE_POINTS, Ground
 
 ONE, LEADER, ALL, MACHINE = "(a server killed)", "(leading server killed)", "(all servers killed)", "(machine lost)"
 STREAM = "crash"
@@ -34,7 +33,7 @@ class JetStreamGround:
     """Raises RuntimeError when there is no NATS server on this machine."""
 
     name = "NATS JetStream"
-    points = tuple(POINTS)
+    points = MESSAGE_POINTS
     blows: tuple[str, ...] = (ONE, LEADER, ALL, MACHINE)
     losses: tuple[str, ...] = (MACHINE,)
 

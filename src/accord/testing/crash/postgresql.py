@@ -16,8 +16,7 @@ from pathlib import Path
 import psycopg
 
 from accord.journal.stores.postgresql_verify import verify
-from accord.observe.crash_points import POINTS
-from accord.testing.crash.grounds import Ground
+from accord.testing.crash.grounds import MESSAGE_POINTS, Ground
 
 STOPPED, KILLED = "(database stopped)", "(database killed)"
 SCHEMA = "crash"
@@ -40,7 +39,7 @@ class PostgresqlGround:
     """With ``fsync``, as a real one has it. Raises RuntimeError when there is no PostgreSQL on this machine."""
 
     name = "PostgreSQL"
-    points = tuple(point for point in POINTS if not point.startswith("checkpoint."))
+    points = tuple(point for point in MESSAGE_POINTS if not point.startswith("checkpoint."))
     blows: tuple[str, ...] = (STOPPED, KILLED)
     losses: tuple[str, ...] = ()
     store = f'store: {{kind: postgresql, url: "${{secret:journal}}", schema: {SCHEMA}}}, '

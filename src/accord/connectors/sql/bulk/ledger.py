@@ -16,13 +16,14 @@ from accord.errors import ConnectorError
 from accord.sdk.bulk import LedgerEntry, Loaded, loaded_of
 
 FINISHED = -1
+LEDGER_END = "_of_loads"  # the table is named after that of effects
 
 
 class Ledger:
     def __init__(self, effects_table: str) -> None:
         schema, _, table = effects_table.rpartition(".")
         self.table = sa.Table(
-            f"{table}_of_loads",
+            f"{table}{LEDGER_END}",
             sa.MetaData(),
             sa.Column("load_id", sa.String(64), primary_key=True),
             sa.Column("chunk", sa.Integer(), primary_key=True, autoincrement=False),

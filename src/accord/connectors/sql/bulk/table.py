@@ -16,6 +16,7 @@ from accord.sdk.http import decode_json
 if TYPE_CHECKING:
     import polars
 
+STAGE = "accord_stage_"
 VALID_FROM, VALID_TO, IS_CURRENT = "valid_from", "valid_to", "is_current"
 
 
@@ -37,7 +38,7 @@ class LoadTable:
         self.name = dialect.identifier_preparer.format_table(plan.table)
         digest = hashlib.blake2b(f"{spec.id}/{plan.entity.name}".encode(), digest_size=8).hexdigest()
         self.load_id = f"{spec.id[:47]}/{digest}"  # of several loads of one run into one database, each has its own
-        stage = sa.table(f"accord_stage_{digest}", schema=plan.table.schema)
+        stage = sa.table(f"{STAGE}{digest}", schema=plan.table.schema)
         self.stage_name = stage.name
         self.stage = dialect.identifier_preparer.format_table(stage)
 
