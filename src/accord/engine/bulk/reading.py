@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import msgspec
 
 from accord.mapping.columns.dtypes import empty_frame
-from accord.record import Entity
+from accord.record import Entity, Retry
 from accord.record.batch import Batch, OddRow
 from accord.record.columns import dtype_of
 from accord.record.types import Date, DateTime, Field
 from accord.sdk.bulk import BulkRead, BulkSource
-from accord.sdk.connector import Capabilities, Connection, Page
+from accord.sdk.connector import Capabilities, Connection, Page, ReadFailed
+
+THROTTLED_S = 0.5  # at the least, before a page is asked for again
+THROTTLED_S_MAX = 60.0
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -58,7 +62,7 @@ async def _paged(connection: Connection, entity: Entity, request: BulkRead, firs
     gathered: list[Page] = []
     number = first_number
     count = 0
-    async for page in connection.read(entity, request.position):
+    async for page in _patiently(connection, entity, request.position):
         if gathered and (count + len(page.records) > request.rows or page.name != gathered[-1].name):
             yield _joined(gathered, entity, request, number, is_last=False)
             number += count
@@ -67,6 +71,24 @@ async def _paged(connection: Connection, entity: Entity, request: BulkRead, firs
         count += len(page.records)
     if gathered:
         yield _joined(gathered, entity, request, number, is_last=True)
+
+
+async def _patiently(connection: Connection, entity: Entity, position: Any) -> AsyncIterator[Page]:
+    """Where a system asks to be asked less, reading goes on behind the last page: what was read of the chunk is not read again, which
+    would use up the budget each time anew."""
+    is_first = True
+    while True:
+        try:
+            async for page in connection.read(entity, position):
+                position, is_first = page.position, False
+                yield page
+            return
+        except ReadFailed as failed:
+            throttled = isinstance(failed.outcome, Retry) and failed.outcome.throttled
+            if not throttled or (position is None and not is_first):
+                raise
+            assert isinstance(failed.outcome, Retry)
+            await asyncio.sleep(min(max(failed.outcome.after_s or THROTTLED_S, THROTTLED_S), THROTTLED_S_MAX))
 
 
 def _joined(pages: list[Page], entity: Entity, request: BulkRead, number: int, *, is_last: bool) -> Read:
