@@ -12,6 +12,7 @@ at the end (``replace``, ``history``, ``delete_missing``) is staged; ``finish`` 
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -69,6 +70,10 @@ class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[str, ...] = ()
     deleted_share_max: float = 0.2
     started: str = ""
+
+    def digest_of(self, entity: Entity) -> str:
+        """16 hex digits that name this load of this entity: of several loads of one run, each has its own."""
+        return hashlib.blake2b(f"{self.id}/{entity.name}".encode(), digest_size=8).hexdigest()
 
 
 class Chunk(msgspec.Struct, frozen=True):

@@ -11,7 +11,6 @@ Rows are divided by ``partition`` into folders ``field=value``, the convention o
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import shutil
 import urllib.parse
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from accord.connectors.files.folder import sync_folder
 from accord.connectors.files.spec import FilesEntity
 from accord.record import Entity, Outcome
 from accord.record import types as t
@@ -47,7 +47,7 @@ class DatasetLoad:
         self._extra = extra
         self._is_replacing = spec.mode is LoadMode.REPLACE
         self._outcome_of = outcome_of
-        self._load = hashlib.blake2b(f"{spec.id}/{entity.name}".encode(), digest_size=8).hexdigest()
+        self._load = spec.digest_of(entity)
         self._place = root / extra.dataset
         hidden = self._place.with_name(f".{self._place.name}.{self._load}")
         self._base = hidden if self._is_replacing else self._place
@@ -138,7 +138,7 @@ class DatasetLoad:
             if self._place.exists():
                 self._place.rename(self._old)
             self._base.rename(self._place)
-            _sync(self._place.parent)
+            sync_folder(self._place.parent)
         if self._is_replacing:
             shutil.rmtree(self._old, ignore_errors=True)
         markers = sorted(self._markers.glob("*.json"))
@@ -178,12 +178,4 @@ def _whole(path: Path, write: Callable[[Path], Any]) -> None:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(path.parent)

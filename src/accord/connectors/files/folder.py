@@ -95,7 +95,7 @@ class Folder:
         if reason:
             target.with_name(target.name + ".reason.txt").write_text(reason + "\n", encoding="utf-8")
         source.unlink()
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return target.relative_to(self.root).as_posix()
 
     def _linked(self, source: Path, wanted: Path) -> Path:
@@ -116,7 +116,7 @@ class Folder:
     def write_over(self, name: str, content: bytes) -> None:
         target = self.inside(name)
         self._temporary(target, content).replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
     def _temporary(self, target: Path, content: bytes) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -163,11 +163,11 @@ def put_new(source: Path, target: Path, *, keep: bool = False) -> bool:
         return True
     if not keep:
         source.unlink()
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
     return True
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes the names themselves durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -103,13 +103,13 @@ class SqlLoad:
             connection.rollback()
             self._table = LoadTable(plan, self._spec, connection.dialect)
             if self._spec.mode is not LoadMode.APPEND and self._spec.mode is not LoadMode.REPLACE:
-                self._need_key(connection)
+                self._need_key()
             self._ledger.ensure(connection, self._kept)
             if self._is_staged and self._ledger.find(connection, self.table.load_id, FINISHED) is None:
                 connection.rollback()
                 self._make_stage(connection)
 
-    def _need_key(self, connection: sa.Connection) -> None:
+    def _need_key(self) -> None:
         if self._spec.mode is not LoadMode.HISTORY:
             self.table.need_key()
         elif not self.table.key:

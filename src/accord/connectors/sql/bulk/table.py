@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +35,8 @@ class LoadTable:
         self.key = [self._quote(names[field]) for field in spec.key]
         self.others = [column for column in self.columns if column not in self.key]
         self.name = dialect.identifier_preparer.format_table(plan.table)
-        digest = hashlib.blake2b(f"{spec.id}/{plan.entity.name}".encode(), digest_size=8).hexdigest()
-        self.load_id = f"{spec.id[:47]}/{digest}"  # of several loads of one run into one database, each has its own
+        digest = spec.digest_of(plan.entity)
+        self.load_id = f"{spec.id[:47]}/{digest}"
         stage = sa.table(f"{STAGE}{digest}", schema=plan.table.schema)
         self.stage_name = stage.name
         self.stage = dialect.identifier_preparer.format_table(stage)
