@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote
 import httptools
 import msgspec
 
-BODY_BYTES_MAX = 16 * 1024 * 1024  # an order of 10,000 lines is about 8 MB
+BODY_BYTES_MAX = 128 * 1024 * 1024  # the CSV of a bulk job may have 100 MB
 PIPELINED_MAX = 64  # requests read ahead of their answers on one connection; then reading pauses
 
 

@@ -13,6 +13,8 @@ from accord.sandbox import clock
 from accord.sandbox.catalogue import buyer
 from accord.sandbox.crm import soql
 from accord.sandbox.crm.errors import Refused
+from accord.sandbox.crm.jobs import QUERY_JOBS_DAILY, Jobs
+from accord.sandbox.crm.jobs import SCHEMA as JOBS_SCHEMA
 from accord.sandbox.crm.objects import OBJECTS, ObjectSpec, described, listed
 from accord.sandbox.crm.records import SCHEMA as RECORDS_SCHEMA
 from accord.sandbox.crm.records import Records, object_of
@@ -30,9 +32,15 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Crm(System):
-    """Settings: ``accounts`` seeded (10), ``token_lifetime_s`` (7,200), ``daily_calls``."""
+    """Settings: ``accounts`` seeded (10), ``token_lifetime_s`` (7,200), ``daily_calls``; of bulk jobs ``job_waits_s`` (0.1),
+    ``job_works_s`` (0.2) and ``daily_query_jobs``."""
 
-    SCHEMA = RECORDS_SCHEMA + TOKENS_SCHEMA + "CREATE TABLE IF NOT EXISTS calls (id INTEGER PRIMARY KEY AUTOINCREMENT);"
+    SCHEMA = (
+        RECORDS_SCHEMA
+        + TOKENS_SCHEMA
+        + JOBS_SCHEMA
+        + "CREATE TABLE IF NOT EXISTS calls (id INTEGER PRIMARY KEY AUTOINCREMENT);"
+    )
     STATE = {
         spec.name: f"SELECT number, body FROM records WHERE object = '{spec.name}' AND is_deleted = 0 ORDER BY number"  # noqa: S608
         for spec in OBJECTS.values()
@@ -46,6 +54,14 @@ class Crm(System):
         lifetime_s = setting(self.settings, "token_lifetime_s", 7_200.0)
         self.tokens = Tokens(self.store, config.credentials, self.address, lifetime_s)
         self.daily_calls = int(setting(self.settings, "daily_calls", DAILY_CALLS))
+        self.jobs = Jobs(
+            self.store,
+            self.records,
+            setting(self.settings, "job_waits_s", 0.1),
+            setting(self.settings, "job_works_s", 0.2),
+            int(setting(self.settings, "daily_query_jobs", QUERY_JOBS_DAILY)),
+        )
+        self.owner_router.add("POST", "/_sandbox/jobs/fail", self.jobs.plan_failure)
         self.owner_router.add("POST", "/_sandbox/sessions/end", self._end_sessions)
         self.owner_router.add("POST", "/_sandbox/public-key", self._register_key)
         self.router.add("POST", "/services/oauth2/token", self.tokens.give)
@@ -70,6 +86,7 @@ class Crm(System):
             ("PATCH", "/composite/sobjects", self._update_many),
             ("DELETE", "/composite/sobjects", self._delete_many),
             ("PATCH", "/composite/sobjects/{object}/{field}", self._upsert_many),
+            *self.jobs.routes(),
         ):
             for slash in ("", "/") if path != "/" else ("",):
                 self.router.add(method, "/services/data/v{version}" + path + slash, self._guarded(work))
@@ -147,13 +164,13 @@ class Crm(System):
     def _resources(self, request: Request) -> Response:
         base = _base(request)
         return json_response(
-            {name: f"{base}/{name}" for name in ("limits", "sobjects", "query", "queryAll", "composite")}
+            {name: f"{base}/{name}" for name in ("limits", "sobjects", "query", "queryAll", "composite", "jobs")}
         )
 
     def _limits(self, request: Request) -> Response:
         used = self.store.number("SELECT max(id) FROM calls")
         left = max(0, self.daily_calls - used)
-        return json_response({"DailyApiRequests": {"Max": self.daily_calls, "Remaining": left}})
+        return json_response({"DailyApiRequests": {"Max": self.daily_calls, "Remaining": left}, **self.jobs.limits()})
 
     def _objects(self, request: Request) -> Response:
         told = [listed(spec, _base(request)) for spec in OBJECTS.values()]
