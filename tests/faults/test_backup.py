@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from accord.journal.search import MessageQuery
 from accord.journal.stores.sqlite import SqliteStore
 from accord.journal.stores.sqlite_verify import verify
 from faults.test_disk import FILES, TABLE, Sender
@@ -52,7 +53,7 @@ def test_a_backup_under_load_holds_all_that_was_accepted_and_comes_back(tmp_path
         assert live.run("journal", "restore", str(copy), "--force").returncode == 0
         store = SqliteStore(live.folder / ".accord" / "journal.db")
         store.open()
-        held = {json.loads(row.message.body)["id"] for row in store.messages(limit=10_000)}
+        held = {json.loads(row.message.body)["id"] for row in store.messages(MessageQuery(limit=10_000))}
         store.close()
         assert held >= set(before)
         live.start()

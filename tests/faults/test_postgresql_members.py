@@ -16,6 +16,7 @@ import pytest
 from tests.servers import running_postgres, wait_until
 
 from accord.journal.operations import State
+from accord.journal.search import MessageQuery
 from accord.journal.shared import PARTS
 from accord.journal.stores.postgresql import PostgresqlStore
 from accord.journal.stores.postgresql_verify import verify
@@ -145,7 +146,7 @@ async def _assert_nothing_lost_or_twice(url: str, nodes: list[Node]) -> None:
     assert len({line[1] for line in settled}) == len(settled)  # nobody was told twice of the same
     store = PostgresqlStore(url, "members")
     await store.open()
-    rows = {row.message.id: row for row in await store.messages(limit=10_000_000)}
+    rows = {row.message.id: row for row in await store.messages(MessageQuery(limit=10_000_000))}
     await store.close()
     for node in nodes:
         for _, name, seq in node.said("accepted"):

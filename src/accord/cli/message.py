@@ -32,7 +32,7 @@ def show(folder: Path, environment: str, as_json: bool, seq: int, trace: bool) -
         told = operator.trace(seq)
         show_json(told) if as_json else show_trace(told)
         return
-    found = operator.messages(after_seq=seq - 1, limit=1)
+    found = operator.messages(after=seq - 1, limit=1)
     if not found or found[0]["seq"] != seq:
         raise AccordError(f"There is no message {seq}.", mend="`accord messages` shows them.", code="engine.command")
     if as_json:

@@ -23,7 +23,10 @@ COLUMNS = ("seq", "flow", "key", "state", "accepted", "attempts", "steps done", 
 @click.option("--key", default="", help="Only with this key (an order's id).")
 @click.option("--id", "id_", default="", help="The message with this id.")
 @click.option(
-    "--state", type=click.Choice(["ready", "waiting", "held", "done", "dead"]), default=None, help="Only in this state."
+    "--state",
+    type=click.Choice(["ready", "waiting", "held", "done", "dead", "in_doubt"]),
+    default=None,
+    help="Only in this state; in_doubt: an effect's last try may have been carried out.",
 )
 @click.option("--source", default="", help="Only from this entity (shop.orders).")
 @click.option("--since", type=TIME, help="Only accepted at this time or later (2026-03-01T08:00, UTC).")
@@ -49,7 +52,7 @@ def command(
     operator = Operator(folder, environment)
     filters = {"flow": flow, "key": key, "id": id_, "state": state or "", "source": source}
     times = {"since": since.isoformat() if since else "", "until": until.isoformat() if until else ""}
-    found = operator.messages(**filters, **times, before_seq=SEQ_MAX if newest else 0, after_seq=after_seq, limit=limit)
+    found = operator.messages(**filters, **times, before=SEQ_MAX if newest else 0, after=after_seq, limit=limit)
     if as_json:
         show_json(found)
         return

@@ -33,30 +33,14 @@ class Operator:
         status: dict[str, Any] = self._do("GET", "status", {}, lambda control: control.status())
         return {**status, "address": self.engine["address"] if self.engine else ""}
 
-    def messages(
-        self,
-        *,
-        since: str = "",
-        until: str = "",
-        before_seq: int = 0,
-        after_seq: int = 0,
-        limit: int = 100,
-        **filters: str,
-    ) -> list[dict[str, Any]]:
-        """``filters``: flow, key, id, state, source."""
-        query = {**filters, "since": since, "until": until, "before": before_seq, "after": after_seq, "limit": limit}
+    def messages(self, **query: str | int) -> list[dict[str, Any]]:
+        """``query``: what an address may hold: flow, key, id, state, source, since, until, after, before, limit."""
 
         async def local(control: Any) -> Any:
-            from accord.engine.control_views import moment
+            from accord.engine.control_views import query_of
 
-            return await control.messages(
-                **filters,
-                since=moment(since),
-                until=moment(until),
-                before_seq=before_seq,
-                after_seq=after_seq,
-                limit=limit,
-            )
+            given = {name: str(value) for name, value in query.items()}
+            return await control.messages(query_of(given), source=given.get("source", ""))
 
         found: list[dict[str, Any]] = self._do("GET", "messages", query, local)
         return found

@@ -12,7 +12,10 @@ from accord.cli.operator import Operator
 from accord.cli.options import json_option, project_options
 from accord.cli.output import show_json, show_table
 
-COUNTS = ("running", "ready", "waiting", "held", "done", "dead")
+COUNTS = ("running", "ready", "waiting", "held", "in_doubt", "done", "dead")
+
+
+TITLES = tuple(name.replace("_", " ") for name in COUNTS)
 
 
 @click.command("status")
@@ -28,9 +31,9 @@ def command(folder: Path, environment: str, as_json: bool) -> None:
     click.echo(f"{status['project']}: " + (status["address"] or "no engine is running"))
     flows = status["flows"]
     show_table(
-        ("flow", *COUNTS, ""),
+        ("flow", *TITLES, ""),
         [(flow["name"], *(flow[name] for name in COUNTS), _paused(flow)) for flow in flows],
-        right=COUNTS,
+        right=TITLES,
         styles=["red" if flow["dead"] else "" for flow in flows],
     )
     show_bulk(status.get("bulk", []))

@@ -68,7 +68,7 @@ def steer_all(operator: Operator, word: str, flow: str, state: str | None, *, ye
 def _seq_of(operator: Operator, message: str) -> int:
     if message.isascii() and message.isdigit() and len(message) < ID_LENGTH:
         return int(message)
-    found = operator.messages(flow="", key="", id=message, state="", after_seq=0, limit=1)
+    found = operator.messages(id=message, limit=1)
     if not found:
         what = f"There is no message with the id '{message}'."
         raise AccordError(what, mend="`accord messages` shows sequence numbers and ids.", code="engine.message-state")

@@ -21,9 +21,9 @@ from accord.engine.dispatch import FlowQueue
 from accord.engine.ends import HELD_BY_OPERATOR, VERSION_PATH, Stamp, Stop
 from accord.engine.gate import Gate
 from accord.engine.history import KEPT_S, History, HistoryView, Kind, Span, by_part, point_of, span_s, together
+from accord.engine.looks import Doubts, Oldest, doubts_by_flow
 from accord.engine.masking import masked_with
 from accord.engine.mending import LetterDifference, Mending, Preview
-from accord.engine.oldest import Oldest
 from accord.engine.operators.audit import Audit, AuditEntry
 from accord.engine.pauses import Pause, Pauses
 from accord.engine.probe import SystemCheck, Trouble, probe
@@ -35,6 +35,7 @@ from accord.flow.flow import Flow
 from accord.flow.trigger import ManualTrigger
 from accord.journal.group import Journal
 from accord.journal.operations import DeadLetterRow, Discard, MessageRow, Replay
+from accord.journal.search import MessageQuery
 from accord.observe import Observer
 from accord.observe.metrics import MetricsView
 from accord.record import Entity, Message
@@ -42,6 +43,7 @@ from accord.sdk.http import decode_json
 
 LIST_MAX = 1000
 STEERED_MAX = 500  # messages told in one request: well below a second of work
+NONE = Doubts()
 OPEN_STATES = ("ready", "waiting", "held")
 REPLAYED_MAX = 100_000  # messages whose replay is known to go after live ones; a replay beyond counts as live
 
@@ -94,15 +96,19 @@ class Control:
         self._observer = observer
         self._clock = clock
         self._oldest = Oldest(journal, flows, clock)
+        self._doubts = doubts_by_flow(journal, clock)
         self.replayed: set[int] = set()  # on their way again, after live messages: nobody waits for them any more
 
     async def status(self) -> dict[str, Any]:
         counts = await self._journal.reads.counts()
+        doubts = await self._doubts.last()
         flows = [
             {
                 "name": name,
                 "version": flow.version,
                 **{state: counts.get((name, state), 0) for state in ("ready", "waiting", "held", "done", "dead")},
+                "in_doubt": (doubts.get(name) or NONE).messages,
+                "in_doubt_steps": (doubts.get(name) or NONE).by_path,
                 "running": self._queues[name].running_count,
                 "paused": _pause_view(self.pauses.flows.get(name)),
             }
@@ -187,45 +193,21 @@ class Control:
         counts = await self._journal.reads.counts()
         return {name: counts.get((name, "done"), 0) + counts.get((name, "dead"), 0) for name in self._flows}
 
-    async def messages(
-        self,
-        *,
-        flow: str = "",
-        key: str = "",
-        id: str = "",
-        state: str = "",
-        source: str = "",
-        after_seq: int = 0,
-        before_seq: int = 0,
-        since: dt.datetime | None = None,
-        until: dt.datetime | None = None,
-        limit: int = 100,
-    ) -> list[MessageView]:
-        """By seq; with ``before_seq`` newest first. ``source``: full name of the entity they came from. Accepted from ``since`` until
-        before ``until``."""
-        limit = min(limit, LIST_MAX)
-        flows = [flow]
+    async def messages(self, query: MessageQuery, *, source: str = "") -> list[MessageView]:
+        """``source``: full name of the entity they came from."""
+        query = msgspec.structs.replace(query, limit=min(query.limit, LIST_MAX))
+        flows = [query.flow]
         if source:  # every flow has one source
-            flows = [one.name for one in self._flows.values() if one.source == source and flow in ("", one.name)]
+            flows = [one.name for one in self._flows.values() if one.source == source and query.flow in ("", one.name)]
         found: list[MessageRow] = []
         for name in flows:
-            found += await self._journal.reads.messages(
-                flow=name,
-                key=key,
-                id=id,
-                state=state,
-                after_seq=after_seq,
-                before_seq=before_seq,
-                since=since,
-                until=until,
-                limit=limit,
-            )
-        found.sort(key=lambda row: row.seq, reverse=before_seq > 0)
-        return [self._message_view(row) for row in found[:limit]]
+            found += await self._journal.reads.messages(msgspec.structs.replace(query, flow=name))
+        found.sort(key=lambda row: row.seq, reverse=query.before_seq > 0)
+        return [self._message_view(row) for row in found[: query.limit]]
 
     async def row(self, seq: int) -> MessageRow | None:
         """One message as the journal has it."""
-        rows = await self._journal.reads.messages(after_seq=seq - 1, limit=1)
+        rows = await self._journal.reads.messages(MessageQuery(after_seq=seq - 1, limit=1))
         return rows[0] if rows and rows[0].seq == seq else None
 
     async def trace(self, seq: int) -> MessageTrace:
@@ -292,7 +274,7 @@ class Control:
         if state not in OPEN_STATES:
             raise ControlError(f"'{state}' is no state of an open message.", mend="ready, waiting or held.")
         rows = await self._journal.reads.messages(
-            flow=flow, state=state, after_seq=after_seq, limit=min(limit, STEERED_MAX)
+            MessageQuery(flow=flow, state=state, after_seq=after_seq, limit=min(limit, STEERED_MAX))
         )
         told = await asyncio.gather(
             *(self.steer(word, row.seq, reason=reason, undo=undo, force=force) for row in rows), return_exceptions=True
@@ -407,6 +389,7 @@ class Control:
             held_by=row.held_by,
             reason=masker.text(row.reason),
             steps=steps,
+            in_doubt=sorted(row.in_doubt),
             version=self.versions.version_of_row(row),
             record=record,
         )

@@ -14,7 +14,7 @@ from accord.engine.alerts.watch import AlertError
 from accord.engine.answer import Answer, problem
 from accord.engine.bulk.desk import BulkAskFault
 from accord.engine.control import Control
-from accord.engine.control_views import ControlError, moment, whole_number
+from accord.engine.control_views import ControlError, query_of, whole_number
 from accord.engine.ends import REASON_LENGTH_MAX
 from accord.engine.history import Kind
 from accord.engine.operators.audit import newest_first
@@ -75,15 +75,7 @@ class ControlApi:
                 found_by = await control.audit_by_store(before=_seconds(query.get("before", "")), limit=limit, **given)
                 return found_by if query.get("by_store") == "1" else newest_first(found_by.values(), limit)
             case "GET", ["messages"]:
-                found = {name: query.get(name, "") for name in ("flow", "key", "id", "state", "source")}
-                return await control.messages(
-                    **found,
-                    after_seq=after_seq,
-                    before_seq=whole_number(query.get("before", "0")),
-                    since=moment(query.get("since", "")),
-                    until=moment(query.get("until", "")),
-                    limit=limit,
-                )
+                return await control.messages(query_of(query), source=query.get("source", ""))
             case "GET", ["messages", seq, "trace"]:
                 return await control.trace(whole_number(seq))
             case "GET", ["dead-letters"]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from accord.errors import AccordError
+from accord.journal.search import MessageQuery
 
 SEQ_MAX = 2**53
 
@@ -42,7 +44,7 @@ class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
 
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     """A message as it may be shown. ``steps``: results journaled so far, by path (their outcome only). ``version`` of its flow it began
-    with, '' when it has not begun or need not be known."""
+    with, '' when it has not begun or need not be known. ``in_doubt``: paths of effects whose last try may have been carried out."""
 
     seq: int
     id: str
@@ -59,6 +61,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     steps: dict[str, str]
     record: Any
     version: str = ""
+    in_doubt: list[str] = []
 
 
 class SteeredMany(msgspec.Struct, frozen=True):
@@ -67,6 +70,21 @@ class SteeredMany(msgspec.Struct, frozen=True):
     done: int
     refused: int
     last: int
+
+
+def query_of(given: Mapping[str, str]) -> MessageQuery:
+    """A search as it is written in an address; what is missing or '' is any. Raises ValueError."""
+    return MessageQuery(
+        flow=given.get("flow", ""),
+        key=given.get("key", ""),
+        id=given.get("id", ""),
+        state=given.get("state", ""),
+        after_seq=whole_number(given.get("after", "") or "0"),
+        before_seq=whole_number(given.get("before", "") or "0"),
+        since=moment(given.get("since", "")),
+        until=moment(given.get("until", "")),
+        limit=whole_number(given.get("limit", "") or "100"),
+    )
 
 
 def moment(text: str) -> dt.datetime | None:

@@ -91,11 +91,14 @@ def _of_flows(status: Mapping[str, Any], metrics: MetricsView, ages: Mapping[str
             _add(steps, [name, step], view)
     messages = _gauge("accord_messages", "Messages in the journal", ["flow", "state"])
     age = _gauge("accord_oldest_open_message_seconds", "Age of the oldest open message; 0: none is open", ["flow"])
+    doubt = _gauge("accord_messages_in_doubt", "Open and dead messages with this effect in doubt", ["flow", "step"])
     for one in status["flows"]:
+        for step, count in one["in_doubt_steps"].items():
+            doubt.add_metric([one["name"], step], count)
         for state in STATES:
             messages.add_metric([one["name"], state], one[state])
         age.add_metric([one["name"]], ages.get(one["name"], 0.0))
-    yield from (accepted, attempts, duration, steps, messages, age)
+    yield from (accepted, attempts, duration, steps, messages, doubt, age)
 
 
 def _of_systems(status: Mapping[str, Any], metrics: MetricsView) -> Iterator[Metric]:

@@ -15,6 +15,7 @@ from accord.engine.masking import MASK, Masker
 from accord.engine.telling import MessageTrace, Telling
 from accord.journal.group import Journal
 from accord.journal.operations import MessageRow
+from accord.journal.search import MessageQuery
 from accord.mapping.contract import problems_of
 from accord.record import Entity, Field
 from accord.record.types import List, Object
@@ -81,7 +82,7 @@ class Mending:
 
     async def _good_before(self, row: MessageRow) -> MessageRow | None:
         rows = await self._journal.reads.messages(
-            flow=row.message.flow, state="done", before_seq=row.seq, limit=GOOD_LOOKED_AT_MAX
+            MessageQuery(flow=row.message.flow, state="done", before_seq=row.seq, limit=GOOD_LOOKED_AT_MAX)
         )
         return next((one for one in rows if not one.reason), None)
 

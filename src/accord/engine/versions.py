@@ -29,6 +29,7 @@ from accord.flow.effects import EffectInfo
 from accord.flow.flow import Flow
 from accord.journal.group import Journal
 from accord.journal.operations import Lease, MessageRow, ReleaseHeld, SaveCursors, Settle, State
+from accord.journal.search import MessageQuery
 from accord.observe import Observer
 from accord.observe.events import VersionHeld
 from accord.project import Project
@@ -279,7 +280,9 @@ class Versions:
         counts: dict[str, int] = {}
         for state in OPEN_STATES:
             after = 0
-            while rows := await self._journal.reads.messages(flow=flow, state=state, after_seq=after, limit=PAGE):
+            while rows := await self._journal.reads.messages(
+                MessageQuery(flow=flow, state=state, after_seq=after, limit=PAGE)
+            ):
                 for row in rows:
                     version = self.version_of_row(row)
                     counts[version] = counts.get(version, 0) + 1

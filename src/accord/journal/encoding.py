@@ -6,11 +6,15 @@ Messages and letters are msgpack of the frozen values, with field names, so fiel
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
 from accord.journal.operations import DeadLetter
+from accord.journal.search import InDoubt
 from accord.record import Message
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -35,3 +39,11 @@ def from_us(us: int) -> dt.datetime:
 def mark_digest(kind: str, scope: str, source: str, id_: str) -> bytes:
     """16 bytes that stand for a dedupe mark; lengths keep ("a", "bc") and ("ab", "c") apart."""
     return blake2b(f"{kind}/{len(scope)}:{scope}/{len(source)}:{source}/{id_}".encode(), digest_size=16).digest()
+
+
+def in_doubt_of(rows: Iterable[Sequence[Any]]) -> list[InDoubt]:
+    """Of rows (flow, encoded paths, count); the same paths may stand in several orders."""
+    found: Counter[tuple[str, tuple[str, ...]]] = Counter()
+    for flow, paths, count in rows:
+        found[flow, tuple(sorted(decode_paths(paths)))] += count
+    return [InDoubt(flow, paths, count) for (flow, paths), count in sorted(found.items())]

@@ -278,4 +278,5 @@ class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     settled_at: dt.datetime | None = None
     results: dict[str, bytes] = {}
+    in_doubt: frozenset[str] = frozenset()
     dead: DeadLetter | None = None

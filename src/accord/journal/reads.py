@@ -11,13 +11,16 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow
+from accord.journal.search import ANY, InDoubt, MessageQuery
 from accord.journal.store import AsyncStore, Store
 
 if TYPE_CHECKING:
     from accord.journal.stores.sqlite_reads import SqliteReads
+
+_T = TypeVar("_T")
 
 SEARCHES_MAX = 2  # at once; each may read the whole file, and the rest of the engine needs the disk too
 
@@ -43,19 +46,9 @@ class JournalReads(Protocol):
 
     async def dead_letters(self, *, flow: str = "", after_seq: int = 0, limit: int = 100) -> list[DeadLetterRow]: ...
 
-    async def messages(
-        self,
-        *,
-        flow: str = "",
-        key: str = "",
-        id: str = "",
-        state: str = "",
-        after_seq: int = 0,
-        before_seq: int = 0,
-        since: dt.datetime | None = None,
-        until: dt.datetime | None = None,
-        limit: int = 100,
-    ) -> list[MessageRow]: ...
+    async def messages(self, query: MessageQuery = ANY) -> list[MessageRow]: ...
+
+    async def in_doubt(self) -> list[InDoubt]: ...
 
     async def size_bytes(self) -> int: ...
 
@@ -97,49 +90,21 @@ class InlineReads:
     async def dead_letters(self, *, flow: str = "", after_seq: int = 0, limit: int = 100) -> list[DeadLetterRow]:
         return self._store.dead_letters(flow=flow, after_seq=after_seq, limit=limit)
 
-    async def messages(
-        self,
-        *,
-        flow: str = "",
-        key: str = "",
-        id: str = "",
-        state: str = "",
-        after_seq: int = 0,
-        before_seq: int = 0,
-        since: dt.datetime | None = None,
-        until: dt.datetime | None = None,
-        limit: int = 100,
-    ) -> list[MessageRow]:
+    async def messages(self, query: MessageQuery = ANY) -> list[MessageRow]:
+        return await self._search(lambda reads: reads.messages(query))
+
+    async def in_doubt(self) -> list[InDoubt]:
+        return await self._search(lambda reads: reads.in_doubt())
+
+    async def _search(self, ask: Callable[[Store | SqliteReads], list[_T]]) -> list[_T]:
         reader: Callable[[], SqliteReads] | None = getattr(self._store, "reader", None)
-
-        def search() -> list[MessageRow]:
-            if reader is None:
-                return self._store.messages(
-                    flow=flow,
-                    key=key,
-                    id=id,
-                    state=state,
-                    after_seq=after_seq,
-                    before_seq=before_seq,
-                    since=since,
-                    until=until,
-                    limit=limit,
-                )
-            with contextlib.closing(reader()) as reads:
-                return reads.messages(
-                    flow=flow,
-                    key=key,
-                    id=id,
-                    state=state,
-                    after_seq=after_seq,
-                    before_seq=before_seq,
-                    since=since,
-                    until=until,
-                    limit=limit,
-                )
-
         if reader is None:
-            return search()
+            return ask(self._store)
+
+        def search() -> list[_T]:
+            with contextlib.closing(reader()) as reads:
+                return ask(reads)
+
         async with self._searches:
             return await asyncio.to_thread(search)
 
@@ -162,6 +127,7 @@ class OrderedReads:
         self.references = store.references
         self.dead_letters = store.dead_letters
         self.messages = store.messages
+        self.in_doubt = store.in_doubt
         self.size_bytes = store.size_bytes
 
     async def lease(self, flow: str, after_seq: int, limit: int) -> list[Lease]:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from accord.errors import JournalError
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, Operation
+from accord.journal.search import ANY, InDoubt, MessageQuery
 
 
 class Store(Protocol):
@@ -57,21 +58,10 @@ class Store(Protocol):
 
     def dead_letters(self, *, flow: str = "", after_seq: int = 0, limit: int = 100) -> list[DeadLetterRow]: ...
 
-    def messages(
-        self,
-        *,
-        flow: str = "",
-        key: str = "",
-        id: str = "",
-        state: str = "",
-        after_seq: int = 0,
-        before_seq: int = 0,
-        since: dt.datetime | None = None,
-        until: dt.datetime | None = None,
-        limit: int = 100,
-    ) -> list[MessageRow]:
-        """By seq, those after ``after_seq``; with ``before_seq``, newest first, those before it (and after ``after_seq``). Accepted from
-        ``since`` until before ``until``."""
+    def messages(self, query: MessageQuery = ANY) -> list[MessageRow]: ...
+
+    def in_doubt(self) -> list[InDoubt]:
+        """Reads all open messages and dead letters."""
         ...
 
     def size_bytes(self) -> int: ...
@@ -115,18 +105,8 @@ class AsyncStore(Protocol):
 
     async def dead_letters(self, *, flow: str = "", after_seq: int = 0, limit: int = 100) -> list[DeadLetterRow]: ...
 
-    async def messages(
-        self,
-        *,
-        flow: str = "",
-        key: str = "",
-        id: str = "",
-        state: str = "",
-        after_seq: int = 0,
-        before_seq: int = 0,
-        since: dt.datetime | None = None,
-        until: dt.datetime | None = None,
-        limit: int = 100,
-    ) -> list[MessageRow]: ...
+    async def messages(self, query: MessageQuery = ANY) -> list[MessageRow]: ...
+
+    async def in_doubt(self) -> list[InDoubt]: ...
 
     async def size_bytes(self) -> int: ...

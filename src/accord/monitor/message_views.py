@@ -10,13 +10,15 @@ import msgspec
 from markupsafe import Markup
 
 from accord.engine.control import LIST_MAX, OPEN_STATES, Control
-from accord.engine.control_views import SEQ_MAX, DeadLetterView, moment, whole_number
+from accord.engine.control_views import SEQ_MAX, DeadLetterView, query_of
+from accord.journal.search import IN_DOUBT, MessageQuery
 from accord.mapping.contract import problems_of
 from accord.monitor.causes import Cause, causes_of
 from accord.monitor.waterfall import draw_waterfall
 from accord.project import Project
 
-STATES = (*OPEN_STATES, "done", "dead")
+STATES = (*OPEN_STATES, "done", "dead", IN_DOUBT)
+SEARCHED_BY = ("flow", "key", "id", "state", "source", "since", "until")
 PAGE_SIZE = 50
 LETTERS_SHOWN_MAX = 100  # of one cause
 STEP_STATES = {"done": "done", "passed over": "quiet", "ended": "quiet", "refused": "dead", "open": "waiting"}
@@ -33,34 +35,24 @@ class MessageViews:
         state = query.get("state", "")
         if state and state not in STATES:
             raise ValueError(f"'{state}' is no state; there are {', '.join(STATES)}")
-        before = whole_number(query.get("before") or str(SEQ_MAX))
-        chosen = {name: query.get(name, "").strip() for name in ("flow", "key", "id", "source")}
-        times = {name: query.get(name, "").strip() for name in ("since", "until")}
-        rows = await self._control.messages(
-            flow=chosen["flow"],
-            key=chosen["key"],
-            id=chosen["id"],
-            source=chosen["source"],
-            state=state,
-            before_seq=before,
-            since=moment(times["since"]),
-            until=moment(times["until"]),
-            limit=PAGE_SIZE + 1,
-        )
-        asked = {name: value for name, value in {**chosen, **times, "state": state}.items() if value}
+        chosen = {name: query.get(name, "").strip() for name in SEARCHED_BY}
+        before = query.get("before") or str(SEQ_MAX)
+        search = query_of({**chosen, "before": before, "limit": str(PAGE_SIZE + 1)})
+        rows = await self._control.messages(search, source=chosen["source"])
+        asked = {name: value for name, value in chosen.items() if value}
         last = rows[PAGE_SIZE - 1].seq if len(rows) > PAGE_SIZE else None
         return "messages.html", {
             "rows": rows[:PAGE_SIZE],
             "older": urlencode({**asked, "before": last}) if last else "",
             "newest": urlencode(asked) if "before" in query else None,
-            "chosen": {**chosen, **times, "state": state},
+            "chosen": chosen,
             "flows": sorted(self._project.flows),
             "sources": sorted({flow.source for flow in self._project.flows.values() if flow.source}),
             "states": STATES,
         }
 
     async def message(self, seq: int) -> Shown | None:
-        rows = await self._control.messages(after_seq=seq - 1, limit=1)
+        rows = await self._control.messages(MessageQuery(after_seq=seq - 1, limit=1))
         if not rows or rows[0].seq != seq:
             return None
         flow = self._project.flows.get(rows[0].flow)

@@ -46,6 +46,7 @@ from accord.journal.operations import (
     State,
     StepResult,
 )
+from accord.journal.search import IN_DOUBT, InDoubt, MessageQuery
 from accord.journal.store import AsyncStore, Store
 from accord.journal.stores.memory import MemoryStore
 from accord.record import Cursor, Message
@@ -235,7 +236,7 @@ class JournalSuite:
         (lease,) = store.lease("f", 0, 10)
         assert (lease.results, lease.attempts, lease.in_doubt) == ({"a": b"1", "b": b"2"}, 1, frozenset({"c"}))
         store.commit([Settle(seq=1, state=State.DONE, results=(b2,), reason="filtered")])
-        (row,) = store.messages(id="m1")
+        (row,) = store.messages(MessageQuery(id="m1"))
         assert (row.state, row.results, row.reason) == (State.DONE, {"a": b"1", "b": b"3"}, "filtered")
         assert row.settled_at == START
 
@@ -291,7 +292,7 @@ class JournalSuite:
         assert [(lease.seq, lease.attempts) for lease in released] == [(1, 3), (2, 3), (3, 3)]
         assert seqs(store.commit([ReleaseHeld("erp", 3, "f")])[0]) == [4]
         assert store.held() == {"crm": 1}
-        assert seqs(store.messages(state="held")) == [5]
+        assert seqs(store.messages(MessageQuery(state="held"))) == [5]
 
     def test_a_moved_message_keeps_its_attempts_doubts_and_results(self, store: Store) -> None:
         accept(store, message(1), message(2))
@@ -304,7 +305,7 @@ class JournalSuite:
         )
         assert store.commit([Move(seq=1, state=State.HELD, held_by="~operator", reason="paused")]) == [True]
         assert (store.next_due(), store.held(), store.lease("f", 0, 10)) == (None, {"~operator": 1}, [])
-        (row,) = store.messages(state="held")
+        (row,) = store.messages(MessageQuery(state="held"))
         assert (row.seq, row.due, row.held_by, row.reason) == (1, None, "~operator", "paused")
         assert store.commit([Move(seq=1, state=State.READY, results=(StepResult("b", b"2"),))]) == [True]
         (lease,) = store.lease("f", 0, 10)
@@ -319,7 +320,7 @@ class JournalSuite:
         assert store.commit([Move(seq=3, state=State.DONE)]) == [True]  # not the oldest of its key
         assert seqs(store.lease("f", 0, 10)) == [2]
         assert store.counts() == {("f", "done"): 2, ("f", "ready"): 1}
-        (row, *_) = store.messages(state="done")
+        (row, *_) = store.messages(MessageQuery(state="done"))
         assert (row.reason, row.settled_at) == ("cancelled", START)
 
     # dead letters
@@ -370,7 +371,7 @@ class JournalSuite:
         assert store.dead_letters() == []
         (lease,) = store.lease("f", 0, 10)
         assert (lease.message.body, lease.attempts, lease.results) == (b'{"mended": 1}', 0, {"a": b"1"})
-        (row2,) = store.messages(state="done")
+        (row2,) = store.messages(MessageQuery(state="done"))
         assert (row2.seq, row2.reason, row2.message.body) == (2, "test order", b'{"n": 2}')
 
     def test_a_replay_from_the_start_forgets_results(self, store: Store) -> None:
@@ -454,26 +455,53 @@ class JournalSuite:
     def test_messages_are_found_by_flow_key_id_and_state(self, store: Store) -> None:
         accept(store, message(1), message(2, key="b"), message(3, flow="g"))
         store.commit([Settle(seq=1, state=State.DONE), Settle(seq=2, state=State.WAITING, due=START)])
-        assert seqs(store.messages(flow="f")) == [1, 2]
-        assert seqs(store.messages(key="k")) == [1, 3]
-        assert seqs(store.messages(id="m3")) == [3]
-        assert seqs(store.messages(state="ready")) == [3]
-        assert seqs(store.messages(state="done", flow="f")) == [1]
-        assert [row.due for row in store.messages(state="waiting")] == [START]
-        assert store.messages(state="nonsense") == []
-        assert seqs(store.messages(after_seq=1, limit=1)) == [2]
+        assert seqs(store.messages(MessageQuery(flow="f"))) == [1, 2]
+        assert seqs(store.messages(MessageQuery(key="k"))) == [1, 3]
+        assert seqs(store.messages(MessageQuery(id="m3"))) == [3]
+        assert seqs(store.messages(MessageQuery(state="ready"))) == [3]
+        assert seqs(store.messages(MessageQuery(state="done", flow="f"))) == [1]
+        assert [row.due for row in store.messages(MessageQuery(state="waiting"))] == [START]
+        assert store.messages(MessageQuery(state="nonsense")) == []
+        assert seqs(store.messages(MessageQuery(after_seq=1, limit=1))) == [2]
         assert store.size_bytes() > 0
+
+    def test_messages_with_effects_in_doubt_are_found_and_counted(self, store: Store) -> None:
+        accept(store, *(message(n, key=str(n)) for n in range(1, 7)), message(7, flow="g"))
+        both = ("1.write", "2.call")
+        store.commit(
+            [
+                Settle(seq=1, state=State.WAITING, due=START, in_doubt=("1.write",)),
+                Settle(seq=2, state=State.HELD, held_by="erp", in_doubt=both),
+                Settle(seq=3, state=State.DEAD, dead=letter(), in_doubt=both[::-1]),
+                Settle(seq=4, state=State.DONE, in_doubt=both),
+                Settle(seq=5, state=State.WAITING, due=START),
+                Settle(seq=7, state=State.READY, in_doubt=("1.write",)),
+            ]
+        )
+        assert store.in_doubt() == [
+            InDoubt("f", ("1.write",), 1),
+            InDoubt("f", ("1.write", "2.call"), 2),
+            InDoubt("g", ("1.write",), 1),
+        ]
+        found = store.messages(MessageQuery(state=IN_DOUBT))
+        assert [(row.seq, sorted(row.in_doubt)) for row in found][:2] == [(1, ["1.write"]), (2, [*both])]
+        assert seqs(found) == [1, 2, 3, 7]
+        assert seqs(store.messages(MessageQuery(state=IN_DOUBT, flow="f", before_seq=3))) == [2, 1]
+        store.commit([Settle(seq=1, state=State.DONE), Settle(seq=7, state=State.WAITING, due=START), Replay(3)])
+        assert seqs(store.messages(MessageQuery(state=IN_DOUBT))) == [2, 3]
+        store.commit([Settle(seq=2, state=State.DONE), Settle(seq=3, state=State.DONE)])
+        assert store.in_doubt() == []
 
     def test_messages_are_found_newest_first_and_by_time(self, store: Store) -> None:
         hour = dt.timedelta(hours=1)
         accept(store, *(message(n, key=str(n), time=START + n * hour) for n in range(1, 6)))
         store.commit([Settle(seq=2, state=State.DONE)])
-        assert seqs(store.messages(before_seq=2**53)) == [5, 4, 3, 2, 1]
-        assert seqs(store.messages(before_seq=4, limit=2)) == [3, 2]
-        assert seqs(store.messages(before_seq=4, after_seq=1, state="ready")) == [3]
-        assert seqs(store.messages(since=START + 2 * hour, until=START + 4 * hour)) == [2, 3]
-        assert seqs(store.messages(before_seq=2**53, until=START + 4 * hour, state="done")) == [2]
-        assert store.messages(since=START + 6 * hour) == []
+        assert seqs(store.messages(MessageQuery(before_seq=2**53))) == [5, 4, 3, 2, 1]
+        assert seqs(store.messages(MessageQuery(before_seq=4, limit=2))) == [3, 2]
+        assert seqs(store.messages(MessageQuery(before_seq=4, after_seq=1, state="ready"))) == [3]
+        assert seqs(store.messages(MessageQuery(since=START + 2 * hour, until=START + 4 * hour))) == [2, 3]
+        assert seqs(store.messages(MessageQuery(before_seq=2**53, until=START + 4 * hour, state="done"))) == [2]
+        assert store.messages(MessageQuery(since=START + 6 * hour)) == []
 
     def test_a_closed_store_refuses_to_commit(self, harness: StoreHarness, clock: Clock) -> None:
         store = harness.create(clock.now)
@@ -600,7 +628,7 @@ def view(store: Store) -> dict[str, Any]:
     """All that the suite's values can make a store show."""
     return {
         "messages": store.messages(),
-        "states": {state.name: seqs(store.messages(state=state.name.lower())) for state in State},
+        "states": {state.name: seqs(store.messages(MessageQuery(state=state.name.lower()))) for state in State},
         "leases": [store.lease(flow, 0, 100) for flow in "fg"],
         "next": [store.next_of_key(flow, key) for flow in "fg" for key in "ab"],
         "counts": store.counts(),

@@ -20,6 +20,7 @@ from accord.engine.steering import Steering
 from accord.flow.commands import Command, ErrorPolicy, Finished
 from accord.journal.group import Journal
 from accord.journal.operations import Accept, Accepted, Lease, MessageRow, Replay
+from accord.journal.search import MessageQuery
 from accord.journal.store import AsyncStore, Store
 from accord.journal.stores.sqlite import SqliteStore
 from accord.observe import Observer
@@ -133,7 +134,7 @@ class Room:
         self.task = asyncio.create_task(self.releaser.run())
 
     async def _row(self, seq: int) -> MessageRow | None:
-        rows = await self.journal.reads.messages(after_seq=seq - 1, limit=1)
+        rows = await self.journal.reads.messages(MessageQuery(after_seq=seq - 1, limit=1))
         return rows[0] if rows and rows[0].seq == seq else None
 
     async def _attempt(self, lease: Lease) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from accord.journal.operations import State
+from accord.journal.search import MessageQuery
 from accord.record import Done, Message
 from accord.record.message import BACKFILL_HEADER
 from accord.sdk.budget import Budget
@@ -51,7 +52,7 @@ def test_backfill_waits_on_disk_for_what_is_kept_for_live_messages(tmp_path: Pat
         await room.wait_open(1)
         assert len(room.connection.written) == 1
         async with asyncio.timeout(10):
-            while not (rows := await room.journal.reads.messages(flow="f", state="waiting")):
+            while not (rows := await room.journal.reads.messages(MessageQuery(flow="f", state="waiting"))):
                 await asyncio.sleep(0.01)
         assert rows[0].state == State.WAITING
         assert rows[0].attempts == 0, "it spends no attempt"

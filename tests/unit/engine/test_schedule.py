@@ -18,6 +18,7 @@ from accord.engine.dispatch import FlowQueue
 from accord.engine.sources import Schedule
 from accord.flow.trigger import EVERY_S_MIN, ScheduleTrigger
 from accord.journal.group import Journal
+from accord.journal.search import MessageQuery
 from accord.journal.stores.sqlite import SqliteStore
 
 
@@ -80,7 +81,7 @@ def started(folder: Path, trigger: ScheduleTrigger, runs: Sequence[tuple[str, st
             await clock.run_until(end, journal)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            bodies = [row.message.body for row in journal.read.messages(limit=1000)]
+            bodies = [row.message.body for row in journal.read.messages(MessageQuery(limit=1000))]
             await journal.close()
         return [msgspec.json.decode(body)["scheduled_at"] for body in bodies]
 

@@ -15,6 +15,7 @@ import pytest
 from accord.engine.steering import SteeringError
 from accord.flow.commands import Command, ErrorPolicy, Wait
 from accord.journal.operations import State
+from accord.journal.search import MessageQuery
 from accord.journal.stores.sqlite_verify import verify
 from accord.record import Done, Message, Reconnect, Retry
 from unit.engine.engine_room import FunctionFlow, Room, message
@@ -79,13 +80,13 @@ def test_words_at_random_break_neither_order_nor_completeness(tmp_path: Path, se
         seqs = await room.accept(*(message(n, key=f"k{n % 5}") for n in range(100)))
         cancelled = await words(room, seqs)
         room.queues["f"].resume()
-        while paused := room.journal.read.messages(state="held"):
+        while paused := room.journal.read.messages(MessageQuery(state="held")):
             for row in paused:
                 if row.held_by == "~operator":
                     await room.steering.resume(row.seq)
             await asyncio.sleep(0.01)
         await room.wait_open(0)
-        rows = {row.seq: row for row in room.journal.read.messages(limit=1000)}
+        rows = {row.seq: row for row in room.journal.read.messages(MessageQuery(limit=1000))}
         assert cancelled
         assert {row.state for row in rows.values()} == {State.DONE}
         assert {seq for seq, row in rows.items() if row.reason == "cancelled" or "in doubt" in row.reason} == cancelled

@@ -15,6 +15,7 @@ from accord.journal.hub import hub as hub_module
 from accord.journal.hub.roll import BEATS_MAX, Roll, Seat
 from accord.journal.operations import Accept, ReleaseDue, ReleaseHeld, Replay, SaveCursors, Settle, State
 from accord.journal.parts import PartedStore, is_in, mask_of
+from accord.journal.search import MessageQuery
 from accord.journal.shared import PARTS
 from accord.journal.stores.memory import MemoryStore
 from accord.journal.stores.sqlite import SqliteStore
@@ -248,7 +249,7 @@ def test_large_groups_come_through_whole(tmp_path: Path) -> None:
             seqs = await accept(one, *range(1_500), key=lambda n: f"{n}-{'x' * 1_000}")
             assert len(seqs) == 1_500
             assert len(await one.lease("f", 0, 1_500)) == 1_500
-            assert len(await one.messages(flow="f", limit=1_000)) == 1_000
+            assert len(await one.messages(MessageQuery(flow="f", limit=1_000))) == 1_000
 
     asyncio.run(work())
 

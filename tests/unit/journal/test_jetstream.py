@@ -19,6 +19,7 @@ from tests.servers import NatsCluster
 from accord.errors import JournalError, JournalFull
 from accord.journal.group import Journal
 from accord.journal.operations import Accept, Operation, Prune, SaveCursors, Settle, State
+from accord.journal.search import MessageQuery
 from accord.journal.stores.jetstream import JetStreamStore
 from accord.journal.stores.jetstream_entries import (
     POSITION_CURSOR,
@@ -104,7 +105,7 @@ def accepts(*numbers: int) -> list[Operation]:
 
 
 async def ids(store: JetStreamStore) -> list[str]:
-    return [row.message.id for row in await store.messages(limit=1000)]
+    return [row.message.id for row in await store.messages(MessageQuery(limit=1000))]
 
 
 def test_who_lost_the_log_to_another_commits_nothing(nats_server: NatsCluster, stream: str, tmp_path: Path) -> None:
@@ -304,7 +305,7 @@ def test_an_empty_machine_begins_from_a_snapshot_and_so_does_one_left_behind(
         for name in ("empty", "behind"):
             machine = Machine(nats_server, stream, tmp_path / name)
             await machine.store.open()
-            rows = await machine.store.messages(limit=1000)
+            rows = await machine.store.messages(MessageQuery(limit=1000))
             assert [(row.message.id, row.state) for row in rows] == expected
             await machine.store.close()
             assert await machine.verify() == []

@@ -15,6 +15,7 @@ from tests.servers import PostgresServer
 from accord.errors import JournalError
 from accord.journal.group import Journal
 from accord.journal.operations import Accept, Prune, Settle, State
+from accord.journal.search import MessageQuery
 from accord.journal.stores.postgresql import PostgresqlStore
 from accord.journal.stores.postgresql_verify import verify
 from accord.testing.journal_suite import START, letter, message
@@ -199,7 +200,7 @@ def test_texts_with_a_null_character_are_kept(postgres: PostgresServer, schema: 
         assert [lease.message for lease in await store.lease("f", 0, 10)] == [odd]
         (found,) = await store.next_of_keys("f", ["a\x00b"])
         assert found is not None and found.message == odd
-        assert [row.message for row in await store.messages(key="a\x00b")] == [odd]
+        assert [row.message for row in await store.messages(MessageQuery(key="a\x00b"))] == [odd]
         await store.commit([Settle(seq=1, state=State.HELD, held_by="erp", reason="why\x00")])
         await store.close()
         assert verify(postgres.url, schema) == []

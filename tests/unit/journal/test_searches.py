@@ -10,6 +10,7 @@ from typing import Any
 from accord.journal.group import Journal
 from accord.journal.operations import Accept
 from accord.journal.reads import SEARCHES_MAX
+from accord.journal.search import MessageQuery
 from accord.journal.stores.memory import MemoryStore
 from accord.journal.stores.sqlite import SqliteStore
 from accord.journal.stores.sqlite_reads import SqliteReads
@@ -39,7 +40,7 @@ def test_commits_go_on_while_searches_read(tmp_path: Path) -> None:
         journal = Journal(store)
         journal.open()
         await journal.submit(Accept((message(1),)))
-        searches = [asyncio.create_task(journal.reads.messages(flow="f")) for _ in range(5)]
+        searches = [asyncio.create_task(journal.reads.messages(MessageQuery(flow="f"))) for _ in range(5)]
         await asyncio.sleep(0)
         await journal.submit(Accept((message(2),)))
         assert not any(search.done() for search in searches)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from accord.journal.operations import State
+from accord.journal.search import MessageQuery
 from accord.journal.stores.sqlite import SqliteStore
 from accord.journal.stores.sqlite_verify import verify
 
@@ -37,7 +38,7 @@ def test_ten_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     assert verify(path) == []
     store = SqliteStore(path)
     store.open()
-    rows = {row.message.id: row for row in store.messages(limit=1_000_000)}
+    rows = {row.message.id: row for row in store.messages(MessageQuery(limit=1_000_000))}
     for word, number, seq in acknowledged:
         row = rows[f"m{number}"]
         assert row.seq == int(seq)

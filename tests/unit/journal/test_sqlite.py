@@ -17,6 +17,7 @@ import pytest
 from accord.errors import JournalError, JournalFull
 from accord.journal.encoding import from_us, mark_digest, to_us
 from accord.journal.operations import Accept, MarkSeen, Prune, Settle, State, StepResult
+from accord.journal.search import MessageQuery
 from accord.journal.stores.sqlite import SqliteStore
 from accord.journal.stores.sqlite_schema import MIGRATIONS, migrate, version_of
 from accord.journal.stores.sqlite_verify import verify
@@ -234,7 +235,7 @@ def test_pruning_by_size_stops_when_the_file_is_small_enough(path: Path) -> None
     long_ago = START - dt.timedelta(days=9)
     (deleted,) = store.commit([Prune(before=long_ago, seen_before=long_ago, limit=100_000, size_bytes_max=bound)])
     assert 100 <= deleted < 3000
-    assert store.messages(limit=1)[0].seq == deleted + 1
+    assert store.messages(MessageQuery(limit=1))[0].seq == deleted + 1
     store.close()
     assert path.stat().st_size <= bound
     assert path.stat().st_size > bound / 2
@@ -288,7 +289,7 @@ def test_a_reader_in_another_thread_sees_committed_state_while_the_writer_goes_o
 
     def read() -> None:
         reader = store.reader()
-        found.append([row.seq for row in reader.messages(flow="f")])
+        found.append([row.seq for row in reader.messages(MessageQuery(flow="f"))])
         reader.close()
 
     for n in (2, 3):

@@ -13,6 +13,7 @@ import pytest
 
 from accord.errors import JournalError
 from accord.journal.operations import Settle, State
+from accord.journal.search import MessageQuery
 from accord.journal.stores.sqlite import SqliteStore
 from accord.journal.stores.sqlite_verify import verify
 from accord.testing.journal_suite import accept, message
@@ -72,7 +73,7 @@ def _copy(path: Path, to: Path, log: bytes) -> Path:
 def _recovered(path: Path) -> int:
     store = SqliteStore(path)
     store.open()
-    found = len(store.messages(limit=1000))
+    found = len(store.messages(MessageQuery(limit=1000)))
     store.close()
     assert verify(path) == []
     return found

@@ -33,6 +33,7 @@ from accord.errors import AccordError, JournalError, did_you_mean
 from accord.flow.flow import Flow
 from accord.journal.group import Journal
 from accord.journal.operations import MessageRow, SaveCursors
+from accord.journal.search import MessageQuery
 from accord.observe import Observer
 from accord.observe.events import AlertFiring, AlertOver, NoticeDropped, NoticeNotSent
 from accord.record import Cursor
@@ -184,7 +185,7 @@ class Alerts:
             return {}
 
     async def _messages(self, flow: str, state: str, limit: int) -> list[MessageRow]:
-        return await self._journal.reads.messages(flow=flow, state=state, limit=limit)
+        return await self._journal.reads.messages(MessageQuery(flow=flow, state=state, limit=limit))
 
     def _tell(self, changes: Sequence[Change]) -> None:
         for line in (change.line for change in changes if change.is_new):

@@ -23,6 +23,7 @@ from accord.errors import JournalError
 from accord.flow.flow import Flow
 from accord.journal.group import Journal
 from accord.journal.operations import MessageRow
+from accord.journal.search import MessageQuery
 from accord.journal.shared import Member, part_of
 from accord.record import Cursor, Message
 
@@ -236,7 +237,7 @@ class SharedAcceptor(Acceptor):
 
     async def rows(self, message_id: str) -> list[MessageRow]:
         """A message as the journal has it, if it does."""
-        return await self._journal.reads.messages(id=message_id, limit=1)
+        return await self._journal.reads.messages(MessageQuery(id=message_id, limit=1))
 
     async def stop(self) -> None:
         """What is still held is not stored, and its sender told so."""

@@ -28,6 +28,7 @@ from accord.journal.operations import (
     SaveCursors,
     SaveReferences,
 )
+from accord.journal.search import InDoubt, MessageQuery
 from accord.journal.shared import Census, Member
 
 FRAME_BYTES_MAX = 2**31  # a group of the largest messages there can be fits many times; more is no frame of ours
@@ -91,7 +92,8 @@ _VALUES: dict[str, Any] = {
     "cursor": tuple[str],
     "references": tuple[list[tuple[str, str, str]]],
     "dead_letters": tuple[str, int, int],
-    "messages": tuple[str, str, str, str, int, int, dt.datetime | None, dt.datetime | None, int],
+    "messages": tuple[MessageQuery],
+    "in_doubt": tuple[()],
     "size_bytes": tuple[()],
 }
 VALUES: dict[str, Callable[[msgspec.Raw], Any]] = {
@@ -115,6 +117,7 @@ _RESULTS: dict[str, Any] = {
     "references": list[str | None],
     "dead_letters": list[DeadLetterRow],
     "messages": list[MessageRow],
+    "in_doubt": list[InDoubt],
     "size_bytes": int,
 }
 RESULTS: dict[str, Callable[[msgspec.Raw], Any]] = {

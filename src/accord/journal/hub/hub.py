@@ -35,6 +35,8 @@ from accord.journal.parts import PartedStore, is_in, mask_of
 from accord.journal.reads import InlineReads
 from accord.journal.shared import BEAT_S, part_of
 
+SEARCHES = ("messages", "in_doubt")
+
 
 class Hub:
     """Use from one event loop. ``on_silent`` hears of members that were not heard of for LEASE_S: their processes should be ended."""
@@ -141,25 +143,14 @@ class Hub:
     def ask(self, connection: _Connection, ask: Ask) -> None:
         """Answers at once, but for searches, which run in a thread."""
         values = VALUES[ask.method](ask.values)
-        if ask.method == "messages":
-            self._spawn(self._search(connection, ask.number, values))
+        if ask.method in SEARCHES:
+            self._spawn(self._search(connection, ask.number, ask.method, values))
             return
         connection.answer(ask.number, getattr(self, f"_{ask.method}")(connection, *values))
 
-    async def _search(self, connection: _Connection, number: int, values: tuple[Any, ...]) -> None:
-        flow, key, id, state, after_seq, before_seq, since, until, limit = values
+    async def _search(self, connection: _Connection, number: int, method: str, values: tuple[Any, ...]) -> None:
         try:
-            found = await self._reads.messages(
-                flow=flow,
-                key=key,
-                id=id,
-                state=state,
-                after_seq=after_seq,
-                before_seq=before_seq,
-                since=since,
-                until=until,
-                limit=limit,
-            )
+            found = await getattr(self._reads, method)(*values)
         except JournalError as error:
             connection.fail(number, error)
         else:

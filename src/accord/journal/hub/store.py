@@ -31,6 +31,7 @@ from accord.journal.hub.frames import (
     outcome_of,
 )
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, Operation
+from accord.journal.search import ANY, InDoubt, MessageQuery
 from accord.journal.shared import Census, Member
 
 
@@ -124,23 +125,13 @@ class HubStore:
         rows: list[DeadLetterRow] = await self._ask("dead_letters", flow, after_seq, limit)
         return rows
 
-    async def messages(
-        self,
-        *,
-        flow: str = "",
-        key: str = "",
-        id: str = "",
-        state: str = "",
-        after_seq: int = 0,
-        before_seq: int = 0,
-        since: dt.datetime | None = None,
-        until: dt.datetime | None = None,
-        limit: int = 100,
-    ) -> list[MessageRow]:
-        rows: list[MessageRow] = await self._ask(
-            "messages", flow, key, id, state, after_seq, before_seq, since, until, limit
-        )
+    async def messages(self, query: MessageQuery = ANY) -> list[MessageRow]:
+        rows: list[MessageRow] = await self._ask("messages", query)
         return rows
+
+    async def in_doubt(self) -> list[InDoubt]:
+        found: list[InDoubt] = await self._ask("in_doubt")
+        return found
 
     async def size_bytes(self) -> int:
         size: int = await self._ask("size_bytes")

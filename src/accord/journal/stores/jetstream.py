@@ -31,6 +31,7 @@ from accord.journal.faults import closed, operation_fault
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, Operation, Prune
 from accord.journal.reads import InlineReads
 from accord.journal.replica import Replica
+from accord.journal.search import ANY, InDoubt, MessageQuery
 from accord.journal.stores.jetstream_entries import Beat, Closing, Opening, encode_entry, group_entries
 from accord.journal.stores.jetstream_faults import fenced, locked, unavailable
 from accord.journal.stores.jetstream_follow import Follower
@@ -367,31 +368,11 @@ class JetStreamStore:
     async def dead_letters(self, *, flow: str = "", after_seq: int = 0, limit: int = 100) -> list[DeadLetterRow]:
         return await self._local().dead_letters(flow=flow, after_seq=after_seq, limit=limit)
 
-    async def messages(
-        self,
-        *,
-        flow: str = "",
-        key: str = "",
-        id: str = "",
-        state: str = "",
-        after_seq: int = 0,
-        before_seq: int = 0,
-        since: dt.datetime | None = None,
-        until: dt.datetime | None = None,
-        limit: int = 100,
-    ) -> list[MessageRow]:
-        reads = self._local()
-        return await reads.messages(
-            flow=flow,
-            key=key,
-            id=id,
-            state=state,
-            after_seq=after_seq,
-            before_seq=before_seq,
-            since=since,
-            until=until,
-            limit=limit,
-        )
+    async def messages(self, query: MessageQuery = ANY) -> list[MessageRow]:
+        return await self._local().messages(query)
+
+    async def in_doubt(self) -> list[InDoubt]:
+        return await self._local().in_doubt()
 
     async def size_bytes(self) -> int:
         return await self._local().size_bytes()

@@ -7,6 +7,7 @@ process; ``open`` on a store that was used before acts as a restart.
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ from accord.journal.operations import (
     settle_of,
 )
 from accord.journal.parts import ALL_PARTS, is_in, not_owner
+from accord.journal.search import ANY, IN_DOUBT, InDoubt, MessageQuery
 from accord.journal.shared import part_of
 from accord.record import Cursor, Message
 
@@ -359,37 +361,34 @@ class MemoryStore:
         ]
         return rows[:limit]
 
-    def messages(
-        self,
-        *,
-        flow: str = "",
-        key: str = "",
-        id: str = "",
-        state: str = "",
-        after_seq: int = 0,
-        before_seq: int = 0,
-        since: dt.datetime | None = None,
-        until: dt.datetime | None = None,
-        limit: int = 100,
-    ) -> list[MessageRow]:
+    def messages(self, query: MessageQuery = ANY) -> list[MessageRow]:
         entries = [self._tables.entries[s] for s in sorted(self._tables.entries)]
         found = [
             e
             for e in entries
-            if e.seq > after_seq
-            and (not before_seq or e.seq < before_seq)
-            and (since is None or e.message.time >= since)
-            and (until is None or e.message.time < until)
-            and flow in ("", e.message.flow)
-            and key in ("", e.message.key)
-            and id in ("", e.message.id)
-            and state in ("", e.state.name.lower())
+            if e.seq > query.after_seq
+            and (not query.before_seq or e.seq < query.before_seq)
+            and (query.since is None or e.message.time >= query.since)
+            and (query.until is None or e.message.time < query.until)
+            and query.flow in ("", e.message.flow)
+            and query.key in ("", e.message.key)
+            and query.id in ("", e.message.id)
+            and (query.state in ("", e.state.name.lower()) or (query.state == IN_DOUBT and _is_in_doubt(e)))
         ]
-        return [_row(e) for e in (found[::-1] if before_seq else found)[:limit]]
+        return [_row(e) for e in (found[::-1] if query.before_seq else found)[: query.limit]]
+
+    def in_doubt(self) -> list[InDoubt]:
+        entries = [e for e in self._tables.entries.values() if _is_in_doubt(e)]
+        found = Counter((e.message.flow, tuple(sorted(e.in_doubt))) for e in entries)
+        return [InDoubt(flow, paths, count) for (flow, paths), count in sorted(found.items())]
 
     def size_bytes(self) -> int:
         """Bytes of all bodies: an estimate."""
         return sum(len(e.message.body) for e in self._tables.entries.values())
+
+
+def _is_in_doubt(e: _Entry) -> bool:
+    return bool(e.in_doubt) and e.state is not State.DONE
 
 
 def _is_of(e: _Entry, parts: int) -> bool:
@@ -419,5 +418,6 @@ def _row(e: _Entry) -> MessageRow:
         reason=e.reason,
         settled_at=e.settled_at,
         results=e.results,
+        in_doubt=e.in_doubt,
         dead=e.dead,
     )

@@ -33,6 +33,7 @@ from accord.errors import JournalError
 from accord.journal.encoding import to_us
 from accord.journal.faults import closed, operation_fault
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, Operation
+from accord.journal.search import ANY, InDoubt, MessageQuery
 from accord.journal.stores import postgresql_membership as membership
 from accord.journal.stores import postgresql_reads as reads
 from accord.journal.stores.postgresql_faults import OPERATION_FAULTS, fenced, translate, unavailable
@@ -343,23 +344,13 @@ class PostgresqlStore:
         async with self._reading() as db:
             return await reads.dead_letters(db, flow, after_seq, limit)
 
-    async def messages(
-        self,
-        *,
-        flow: str = "",
-        key: str = "",
-        id: str = "",
-        state: str = "",
-        after_seq: int = 0,
-        before_seq: int = 0,
-        since: dt.datetime | None = None,
-        until: dt.datetime | None = None,
-        limit: int = 100,
-    ) -> list[MessageRow]:
+    async def messages(self, query: MessageQuery = ANY) -> list[MessageRow]:
         async with self._reading() as db:
-            return await reads.messages(
-                db, flow, key, id, state, after_seq, limit, before_seq=before_seq, since=since, until=until
-            )
+            return await reads.messages(db, query)
+
+    async def in_doubt(self) -> list[InDoubt]:
+        async with self._reading() as db:
+            return await reads.in_doubt(db)
 
     async def size_bytes(self) -> int:
         async with self._reading() as db:

@@ -9,8 +9,17 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.types.numeric import Int8
 
-from accord.journal.encoding import decode_letter, decode_message, decode_paths, decode_results, from_us, to_us
+from accord.journal.encoding import (
+    decode_letter,
+    decode_message,
+    decode_paths,
+    decode_results,
+    from_us,
+    in_doubt_of,
+    to_us,
+)
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, State
+from accord.journal.search import IN_DOUBT, InDoubt, MessageQuery
 from accord.journal.stores.postgresql_arrays import bigints, storable, texts
 from accord.journal.stores.postgresql_holding import IS_OWN, Holding
 
@@ -33,12 +42,16 @@ _NEXT_DUE = f"SELECT m.due FROM messages m WHERE m.state = 1 AND {IS_OWN} ORDER 
 _REFERENCES = """SELECT q.n, r.other_key FROM unnest(%s, %s, %s) WITH ORDINALITY AS q (entity, key, other, n)
     JOIN cross_references r ON r.entity = q.entity AND r.key = q.key AND r.other = q.other"""
 _ROW = (
-    "SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.due, m.held_by, m.reason, m.settled_at, d.letter"
+    "SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.due, m.held_by, m.reason, m.settled_at, m.in_doubt, d.letter"
     " FROM messages m JOIN contents c ON c.seq = m.seq LEFT JOIN dead d ON d.seq = m.seq WHERE m.seq > %s"
 )
 _DEAD = (
     "SELECT d.seq, c.message, d.letter, m.attempts, d.at FROM dead d JOIN messages m ON m.seq = d.seq"
     " JOIN contents c ON c.seq = d.seq WHERE m.state = 11 AND d.seq > %s"
+)
+_DOUBTFUL = (
+    "SELECT o.seq FROM messages o WHERE o.state < 10 AND o.in_doubt IS NOT NULL UNION ALL"
+    " SELECT d.seq FROM dead d JOIN messages o ON o.seq = d.seq WHERE o.state = 11 AND o.in_doubt IS NOT NULL"
 )
 # Literal states, so that PostgreSQL proves them to imply the partial indexes' conditions.
 _STATE_CONDITIONS = {
@@ -47,7 +60,9 @@ _STATE_CONDITIONS = {
     "held": " AND m.state = 2",
     "done": " AND m.state = 10",
     "dead": " AND m.state = 11 AND d.seq IS NOT NULL",
+    IN_DOUBT: f" AND m.seq IN ({_DOUBTFUL})",
 }
+_IN_DOUBT = f"""SELECT flow, in_doubt, count(*) FROM messages WHERE seq IN ({_DOUBTFUL}) GROUP BY 1, 2"""
 
 _Connection = AsyncConnection[Any]
 
@@ -114,36 +129,33 @@ async def dead_letters(db: _Connection, flow: str, after_seq: int, limit: int) -
     ]
 
 
-async def messages(
-    db: _Connection,
-    flow: str,
-    key: str,
-    id_: str,
-    state: str,
-    after_seq: int,
-    limit: int,
-    *,
-    before_seq: int = 0,
-    since: dt.datetime | None = None,
-    until: dt.datetime | None = None,
-) -> list[MessageRow]:
-    if state and state not in _STATE_CONDITIONS:
+async def messages(db: _Connection, search: MessageQuery) -> list[MessageRow]:
+    if search.state and search.state not in _STATE_CONDITIONS:
         return []
     query = _ROW
-    chosen: list[Any] = [after_seq]
-    for column, value in (("flow", flow), ("key", key), ("id", id_)):
+    chosen: list[Any] = [search.after_seq]
+    for column, value in (("flow", search.flow), ("key", search.key), ("id", search.id)):
         if value:
             query += f" AND m.{column} = %s"
             chosen.append(storable(value))
-    for condition, bound in (("m.seq <", before_seq or None), ("m.accepted_at >=", since), ("m.accepted_at <", until)):
+    bounds = (
+        ("m.seq <", search.before_seq or None),
+        ("m.accepted_at >=", search.since),
+        ("m.accepted_at <", search.until),
+    )
+    for condition, bound in bounds:
         if bound is not None:
             query += f" AND {condition} %s"
             chosen.append(Int8(to_us(bound) if isinstance(bound, dt.datetime) else bound))
-    order = "DESC" if before_seq else "ASC"
-    query += f"{_STATE_CONDITIONS.get(state, '')} ORDER BY m.seq {order} LIMIT %s"
-    rows = await _rows(db, query, (*chosen, limit))
+    order = "DESC" if search.before_seq else "ASC"
+    query += f"{_STATE_CONDITIONS.get(search.state, '')} ORDER BY m.seq {order} LIMIT %s"
+    rows = await _rows(db, query, (*chosen, search.limit))
     results = await _results(db, [row[0] for row in rows if row[4]])
     return [_to_row(row, results.get(row[0], {})) for row in rows]
+
+
+async def in_doubt(db: _Connection) -> list[InDoubt]:
+    return in_doubt_of(await _rows(db, _IN_DOUBT))
 
 
 async def size_bytes(db: _Connection) -> int:
@@ -173,7 +185,7 @@ async def to_leases(db: _Connection, rows: Sequence[tuple[Any, ...]], holding: H
 
 
 def _to_row(row: tuple[Any, ...], results: dict[str, bytes]) -> MessageRow:
-    seq, message, state, attempts, _, due, held_by, reason, settled_at, letter = row
+    seq, message, state, attempts, _, due, held_by, reason, settled_at, in_doubt, letter = row
     return MessageRow(
         seq=seq,
         message=decode_message(message),
@@ -184,6 +196,7 @@ def _to_row(row: tuple[Any, ...], results: dict[str, bytes]) -> MessageRow:
         reason=reason,
         settled_at=None if settled_at is None else from_us(settled_at),
         results=results,
+        in_doubt=decode_paths(in_doubt) if in_doubt else frozenset(),
         dead=decode_letter(letter) if letter else None,
     )
 

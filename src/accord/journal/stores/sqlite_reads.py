@@ -7,9 +7,18 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from accord.journal.encoding import decode_letter, decode_message, decode_paths, decode_results, from_us, to_us
+from accord.journal.encoding import (
+    decode_letter,
+    decode_message,
+    decode_paths,
+    decode_results,
+    from_us,
+    in_doubt_of,
+    to_us,
+)
 from accord.journal.operations import DeadLetterRow, Lease, MessageRow, State
 from accord.journal.parts import ALL_PARTS
+from accord.journal.search import ANY, IN_DOUBT, InDoubt, MessageQuery
 from accord.journal.shared import part_of
 
 IS_OF_PARTS = f"(? = {ALL_PARTS} OR (? >> part_of(m.flow, m.key)) & 1)"  # of table m; both values are the mask
@@ -26,7 +35,7 @@ _OPEN_COUNTS_OF = f"""SELECT m.flow, count(*) FROM messages m INDEXED BY message
     WHERE m.state < 10 AND {IS_OF_PARTS} GROUP BY m.flow"""  # noqa: S608 - from the line above
 
 _ROW = (
-    "SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.due, m.held_by, m.reason, m.settled_at, d.letter"
+    "SELECT m.seq, c.message, m.state, m.attempts, m.parts, m.due, m.held_by, m.reason, m.settled_at, m.in_doubt, d.letter"
     " FROM messages m JOIN contents c USING (seq) LEFT JOIN dead d USING (seq) WHERE "
 )
 _DEAD = (
@@ -35,6 +44,10 @@ _DEAD = (
 )
 _DEAD_OF_FLOW = f"{_DEAD} AND d.flow = ? AND d.seq > ? ORDER BY d.seq LIMIT ?"
 _DEAD_OF_ALL = f"{_DEAD} AND d.seq > ? ORDER BY d.seq LIMIT ?"
+_DOUBTFUL = (
+    "SELECT seq FROM messages INDEXED BY messages_open WHERE state < 10 AND in_doubt IS NOT NULL UNION ALL"
+    " SELECT d.seq FROM dead d JOIN messages o USING (seq) WHERE o.state = 11 AND o.in_doubt IS NOT NULL"
+)
 # Literal states, so that SQLite proves them to imply the partial indexes' conditions.
 _STATE_CONDITIONS = {
     "ready": "m.state < 10 AND m.state = 0",
@@ -42,7 +55,9 @@ _STATE_CONDITIONS = {
     "held": "m.state = 2 AND (m.state = 1 OR m.state = 2)",
     "done": "m.state = 10",
     "dead": "m.state = 11 AND m.seq IN (SELECT seq FROM dead)",
+    IN_DOUBT: f"m.seq IN ({_DOUBTFUL})",
 }
+_IN_DOUBT = f"SELECT flow, in_doubt, count(*) FROM messages WHERE seq IN ({_DOUBTFUL}) GROUP BY flow, in_doubt"  # noqa: S608 - from the line above
 
 
 class SqliteReads:
@@ -125,48 +140,39 @@ class SqliteReads:
             for seq, message, letter, attempts, at in rows
         ]
 
-    def messages(
-        self,
-        *,
-        flow: str = "",
-        key: str = "",
-        id: str = "",
-        state: str = "",
-        after_seq: int = 0,
-        before_seq: int = 0,
-        since: dt.datetime | None = None,
-        until: dt.datetime | None = None,
-        limit: int = 100,
-    ) -> list[MessageRow]:
+    def messages(self, query: MessageQuery = ANY) -> list[MessageRow]:
         """A search of settled messages by flow or key reads the table; from the event loop use a reader's thread."""
-        if state and state not in _STATE_CONDITIONS:
+        if query.state and query.state not in _STATE_CONDITIONS:
             return []
-        if since is not None:
-            after_seq = max(after_seq, self._seq_at(since - CLOCK_SLACK) - 1)
-        end_seq = before_seq
-        if until is not None:
-            last = self._seq_at(until + CLOCK_SLACK)
-            end_seq = min(before_seq, last) if before_seq else last
+        after_seq, end_seq = query.after_seq, query.before_seq
+        if query.since is not None:
+            after_seq = max(after_seq, self._seq_at(query.since - CLOCK_SLACK) - 1)
+        if query.until is not None:
+            last = self._seq_at(query.until + CLOCK_SLACK)
+            end_seq = min(end_seq, last) if end_seq else last
         conditions = ["m.seq > ?"]
         values: list[Any] = [after_seq]
-        for column, value in (("flow", flow), ("key", key), ("id", id)):
+        for column, value in (("flow", query.flow), ("key", query.key), ("id", query.id)):
             if value:
                 conditions.append(f"m.{column} = ?")
                 values.append(value)
-        if state:
-            conditions.append(_STATE_CONDITIONS[state])
+        if query.state:
+            conditions.append(_STATE_CONDITIONS[query.state])
         for condition, bound in (
-            ("m.seq < ?", end_seq if before_seq or until else None),
-            ("m.accepted_at >= ?", since),
-            ("m.accepted_at < ?", until),
+            ("m.seq < ?", end_seq if query.before_seq or query.until else None),
+            ("m.accepted_at >= ?", query.since),
+            ("m.accepted_at < ?", query.until),
         ):
             if bound is not None:
                 conditions.append(condition)
                 values.append(to_us(bound) if isinstance(bound, dt.datetime) else bound)
-        order = "DESC" if before_seq else "ASC"
-        query = f"{_ROW}{' AND '.join(conditions)} ORDER BY m.seq {order} LIMIT ?"
-        rows = self._db.execute(query, (*values, limit)).fetchall()
+        order = "DESC" if query.before_seq else "ASC"
+        search = f"{_ROW}{' AND '.join(conditions)} ORDER BY m.seq {order} LIMIT ?"
+        rows = self._db.execute(search, (*values, query.limit)).fetchall()
         return [self._to_row(row) for row in rows]
+
+    def in_doubt(self) -> list[InDoubt]:
+        return in_doubt_of(self._db.execute(_IN_DOUBT))
 
     def _seq_at(self, moment: dt.datetime) -> int:
         """The first sequence number accepted at this time or later, found by halving: messages come in the order of time."""
@@ -212,7 +218,7 @@ class SqliteReads:
         )
 
     def _to_row(self, row: tuple[Any, ...]) -> MessageRow:
-        seq, message, state, attempts, parts, due, held_by, reason, settled_at, letter = row
+        seq, message, state, attempts, parts, due, held_by, reason, settled_at, in_doubt, letter = row
         return MessageRow(
             seq=seq,
             message=decode_message(message),
@@ -223,6 +229,7 @@ class SqliteReads:
             reason=reason,
             settled_at=None if settled_at is None else from_us(settled_at),
             results=self._results(seq) if parts else {},
+            in_doubt=decode_paths(in_doubt) if in_doubt else frozenset(),
             dead=decode_letter(letter) if letter else None,
         )
 

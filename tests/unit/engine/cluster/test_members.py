@@ -13,6 +13,7 @@ from pathlib import Path
 from accord.engine.engine import Engine
 from accord.engine.versions import HELD_BY_VERSION
 from accord.journal.operations import Accept, Settle, State
+from accord.journal.search import MessageQuery
 from accord.record import Message
 from unit.engine.cluster.members_room import Members, in_order, members
 
@@ -256,7 +257,7 @@ steps:
             ticks = len(room.rows()) - 400
             await until(lambda: len(room.rows()) - 400 > ticks)
             assert len(set(room.items())) == 400, "a record came twice"
-            starts = [row.message.body for row in room.hub.store.messages(flow="ticks", limit=1000)]
+            starts = [row.message.body for row in room.hub.store.messages(MessageQuery(flow="ticks", limit=1000))]
             assert len(starts) == len(set(starts)), "a time was started twice"
 
     asyncio.run(work())

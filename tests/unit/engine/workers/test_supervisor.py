@@ -15,6 +15,7 @@ from types import TracebackType
 
 import pytest
 
+from accord.journal.search import MessageQuery
 from accord.journal.shared import LEASE_S
 from accord.journal.stores.sqlite import SqliteStore
 from accord.journal.stores.sqlite_verify import verify
@@ -80,7 +81,7 @@ def kept(folder: Path) -> dict[str, int]:
     store = SqliteStore(folder / "journal.db")
     store.open()
     found: dict[str, int] = {}
-    while rows := store.messages(after_seq=max(found.values(), default=0), limit=1_000):
+    while rows := store.messages(MessageQuery(after_seq=max(found.values(), default=0), limit=1_000)):
         found.update((row.message.id, row.seq) for row in rows)
     counts = Counter(store.counts())
     store.close()
