@@ -9,7 +9,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from accord.sdk.http import decode_json, encode_json
 TIMEOUT_S = 30.0
 PROBE_TIMEOUT_S = 5.0
 SENT_AT_ONCE = 200  # records; a commit takes as many
+SENT_BYTES_AT_ONCE = 1_000_000  # well below `body_size_max`
 
 
 class Operator:
@@ -221,16 +222,39 @@ class Operator:
         )
         return done
 
-    def send(self, flow: str, records: Sequence[tuple[bytes, str]], *, is_backfill: bool = False) -> tuple[int, int]:
-        """Gives records (each with its event id, '' for none) to a flow, in order. How many were accepted, and known already."""
+    def send(self, flow: str, body: bytes, event_id: str = "", *, is_backfill: bool = False) -> tuple[int, int]:
+        """Gives one record to a flow. How many were accepted, and known already: 1 and 0, or 0 and 1."""
+        query = {"event_id": event_id, "backfill": int(is_backfill)}
+        stored = self._do(
+            "POST",
+            _send_path(flow),
+            query,
+            lambda control: control.send(flow, body, event_id, is_backfill=is_backfill),
+            body,
+        )
+        return len(stored["ids"]), stored["duplicates"]
+
+    def send_lines(
+        self, flow: str, records: Sequence[bytes], event_id: str = "", *, is_backfill: bool = False
+    ) -> tuple[int, int]:
+        """Gives records to a flow, in order; each one's event id is ``event_id`` and its number. Counts as of ``send``."""
+        path, query = _send_path(flow), {"event_id": event_id, "backfill": int(is_backfill), "lines": 1}
+
+        async def local(control: Any) -> Any:
+            from accord.engine.control_api import numbered_records
+
+            stored: list[Any] = []
+            for first, lines in _batches(records):
+                numbered = numbered_records(lines, event_id, first)
+                stored += await control.send_many(flow, numbered, is_backfill=is_backfill)
+            return stored
+
         if self.engine is None:
-            stored: list[dict[str, Any]] = asyncio.run(
-                self._locally(lambda control: _send_all(control, flow, records, is_backfill))
-            )
+            stored = self._do("POST", path, query, local)
         else:
-            path = f"send/{urllib.parse.quote(flow, safe='')}"
-            query = {"backfill": "1"} if is_backfill else {}
-            stored = [_ask(self.engine, "POST", path, {"event_id": id, **query}, body) for body, id in records]
+            batches = _batches(records)
+            told = [_ask(self.engine, "POST", path, {**query, "first": first}, lines) for first, lines in batches]
+            stored = [one for answer in told for one in answer]
         return sum(len(one["ids"]) for one in stored), sum(one["duplicates"] for one in stored)
 
     def _do(
@@ -289,13 +313,21 @@ def local_user() -> str:
     return name.encode("ascii", "replace").decode() or "(nameless)"
 
 
-async def _send_all(control: Any, flow: str, records: Sequence[tuple[bytes, str]], is_backfill: bool) -> list[Any]:
-    """In order; those of one batch share a commit."""
-    stored: list[Any] = []
-    for start in range(0, len(records), SENT_AT_ONCE):
-        batch = records[start : start + SENT_AT_ONCE]
-        stored += await asyncio.gather(*(control.send(flow, body, id, is_backfill=is_backfill) for body, id in batch))
-    return stored
+def _send_path(flow: str) -> str:
+    return f"send/{urllib.parse.quote(flow, safe='')}"
+
+
+def _batches(records: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The number of the first record of each request, and the records as lines."""
+    first, batch, size = 0, list[bytes](), 0
+    for number, record in enumerate(records):
+        if batch and (len(batch) == SENT_AT_ONCE or size + len(record) > SENT_BYTES_AT_ONCE):
+            yield first, b"\n".join(batch)
+            first, batch, size = number, [], 0
+        batch.append(record)
+        size += len(record)
+    if batch:
+        yield first, b"\n".join(batch)
 
 
 def running_engine(state_folder: Path) -> dict[str, str] | None:

@@ -29,8 +29,10 @@ def command(folder: Path, environment: str, flow: str, file: str, lines: bool, e
     for number, record in enumerate(records, 1):
         _check_is_object(record, f"line {number} of {file}" if lines else file)
     operator = Operator(folder, environment)
-    ids = [f"{event_id}:{number}" if event_id and lines else event_id for number in range(len(records))]
-    accepted, duplicates = operator.send(flow, list(zip(records, ids, strict=True)), is_backfill=backfill)
+    if lines:
+        accepted, duplicates = operator.send_lines(flow, records, event_id, is_backfill=backfill)
+    else:
+        accepted, duplicates = operator.send(flow, raw, event_id, is_backfill=backfill)
     note = "" if operator.engine else " (no engine is running: it runs at the next `accord up`)"
     click.echo(f"{accepted} accepted, {duplicates} already known{note}")
 

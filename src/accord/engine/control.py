@@ -42,6 +42,7 @@ from accord.record import Entity, Message
 from accord.sdk.http import decode_json
 
 LIST_MAX = 1000
+SENT_MAX = 200  # records given by hand in one request: as many as a commit takes
 STEERED_MAX = 500  # messages told in one request: well below a second of work
 NONE = Doubts()
 OPEN_STATES = ("ready", "waiting", "held")
@@ -340,6 +341,16 @@ class Control:
             raise ControlError(f"Flow '{flow}' starts from no entity.", mend="Add a trigger {manual: system.entity}.")
         arrival = Arrival(source=source, body=body, event_id=event_id)
         return await self._acceptor.store([self._acceptor.message(found, arrival, is_backfill=is_backfill)])
+
+    async def send_many(
+        self, flow: str, records: Sequence[tuple[bytes, str]], *, is_backfill: bool = False
+    ) -> list[Stored]:
+        """Each record with its event id, '' for none; in order. SENT_MAX share a commit."""
+        stored: list[Stored] = []
+        for start in range(0, len(records), SENT_MAX):
+            batch = records[start : start + SENT_MAX]
+            stored += await asyncio.gather(*(self.send(flow, body, id, is_backfill=is_backfill) for body, id in batch))
+        return stored
 
     def claim(self, message: Message) -> None:
         """Called in the same turn of the loop in which an operation on an open message is submitted. Raises what keeps this engine from

@@ -13,7 +13,7 @@ from accord.engine.alerts.channels import NoticeFailed
 from accord.engine.alerts.watch import AlertError
 from accord.engine.answer import Answer, problem
 from accord.engine.bulk.desk import BulkAskFault
-from accord.engine.control import Control
+from accord.engine.control import SENT_MAX, Control
 from accord.engine.control_views import ControlError, query_of, whole_number
 from accord.engine.ends import REASON_LENGTH_MAX
 from accord.engine.history import Kind
@@ -131,8 +131,20 @@ class ControlApi:
             case "POST", ["send", flow]:
                 is_backfill = query.get("backfill") == "1"
                 event_id = query.get("event_id", "")
-                return await control.send(urllib.parse.unquote(flow), request.body, event_id, is_backfill=is_backfill)
+                flow = urllib.parse.unquote(flow)
+                if query.get("lines") != "1":
+                    return await control.send(flow, request.body, event_id, is_backfill=is_backfill)
+                records = numbered_records(request.body, event_id, whole_number(query.get("first", "0")))
+                return await control.send_many(flow, records, is_backfill=is_backfill)
         return None
+
+
+def numbered_records(lines: bytes, event_id: str, first: int) -> list[tuple[bytes, str]]:
+    """One record on each line, with its event id: '' or ``event_id`` and its number, the first one's being ``first``. Raises ValueError."""
+    found = [line for line in lines.split(b"\n") if line]
+    if len(found) > SENT_MAX:
+        raise ValueError(f"{len(found)} records are too many for one request; {SENT_MAX} are the most")
+    return [(line, f"{event_id}:{number}" if event_id else "") for number, line in enumerate(found, first)]
 
 
 def _reason(query: Mapping[str, str]) -> str:

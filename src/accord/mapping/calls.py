@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from accord.errors import did_you_mean
 from accord.mapping.functions.signature import TYPES, Function, Parameter, fits, result_type
 from accord.mapping.hints import conversion_hint
+from accord.mapping.syntax import CHOICE_HINT
 from accord.mapping.value import NULL, Value, merged, replace, shown
 from accord.record.types import Decimal, Integer, List, String
 
@@ -51,6 +52,8 @@ def _function(c: Compiler, node: ast.Call) -> Function:
         }
         other = pythons.get(node.func.id)
         mend = f"Did you mean '{other}'?" if other else did_you_mean(node.func.id, c.scope.functions.names())
+        if node.func.id.lower() in ("if", "if_", "iff", "iif", "ifelse", "when"):
+            mend = CHOICE_HINT
         c.fail("mapping.unknown-function", f"There is no function '{node.func.id}'.", mend)
     return function
 

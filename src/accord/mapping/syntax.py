@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from accord.errors import Faults, Place
 
 TEXT_LENGTH_MAX = 8_000  # characters of one expression
 DEPTH_MAX = 60  # levels of nesting
 NODES_MAX = 1_500
+CHOICE_HINT = "Write 'x if condition else y'."
+_CHOICE_FIRST = re.compile(r"(?:^|[-+*/%(,=<>\[]|\b(?:and|or|not|else))\s*(?:if\b|case\s+when\b)", re.IGNORECASE)
 
 _ALLOWED: tuple[type[ast.AST], ...] = (
     ast.Expression, ast.Name, ast.Load, ast.Store, ast.Constant, ast.Attribute, ast.Subscript, ast.Slice,
@@ -107,8 +110,8 @@ def _hint(source: str) -> str:
         return "Leave out the '='."
     if "&&" in source or "||" in source:
         return "Write 'and' and 'or'."
-    if " ? " in source:
-        return "Write 'x if condition else y'."
+    if "? " in source or _CHOICE_FIRST.search(source):
+        return CHOICE_HINT
     if source.count("'") % 2 or source.count('"') % 2:
         return "A quotation mark is missing."
     return "Constant text stands in quotes inside the quotes: \"'paid'\"."

@@ -115,7 +115,9 @@ def shown_figures(flows: Mapping[str, Mapping[str, Any]], systems: Mapping[str, 
     """As pages show them; the same texts as in the templates."""
     found: dict[str, dict[str, str]] = {}
     for name, flow in flows.items():
-        counts = {state: f"{flow[state]:,}" for state in ("ready", "waiting", "held", "dead", "done", "running")}
+        counts = {
+            state: f"{flow[state]:,}" for state in ("ready", "waiting", "held", "in_doubt", "dead", "done", "running")
+        }
         found[f"flow:{name}"] = {**counts, "state": flow["state"], "line": flow["line"], "rate": flow["rate_text"]}
     for name, system in systems.items():
         counts = {key: f"{system[key]:,}" for key in ("held", "in_flight", "waiting", "concurrency_limit")}

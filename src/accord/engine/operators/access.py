@@ -60,7 +60,7 @@ class Access:
         parts = [unquote(part) for part in request.path.removeprefix("/api/").split("/")]
         query = dict(parse_qsl(request.query))
         needed = role_needed(request.method, parts, query)
-        is_kept = request.method not in ("GET", "HEAD") and parts[:1] != ["send"]  # records given by hand are messages
+        is_kept = request.method not in ("GET", "HEAD")
         if actor.role < needed:
             reason = f"{actor.name} is {actor.role.name.lower()}; this needs the role {needed.name.lower()}"
             answer = problem(403, "engine.role", reason)
@@ -72,7 +72,9 @@ class Access:
 
 
 def described(parts: Sequence[str], query: Mapping[str, str]) -> tuple[str, str]:
-    """Action and object of what a path asks for: ``messages/7/cancel`` → cancel, messages/7."""
+    """Action and object of what a path asks for: ``messages/7/cancel`` → cancel, messages/7; ``send/orders`` → send, flows/orders."""
+    if parts[0] == "send":
+        return "send", "/".join(["flows", *parts[1:]])
     object = "/".join(parts[:-1])
     chosen = " ".join(f"{name}={query[name]}" for name in ("flow", "state") if query.get(name))
     return parts[-1], f"{object} {chosen}".strip()
