@@ -25,7 +25,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     ``numbers``: where each row of the frame stood in what was read (a file's row number, counted from 1; the running number
     of a query's row), ascending; None when they are ``first_number``, ``first_number + 1``, …. ``odd``: rows of this stretch
     that are not in the frame. ``position``: JSON value to read on after this batch, frame and odd rows alike. ``origin``:
-    what a person calls the place it came from (``in/orders.csv``, ``table orders``).
+    what a person calls the place it came from (``in/orders.csv``, ``table orders``). ``after_s``: nothing is in it yet, the source works
+    on it elsewhere: ask for the next batch after so many seconds. Its ``position`` names that work, so that a reader that is cut off
+    finds it again; only batches before the first rows of a read may be such.
     """
 
     frame: polars.DataFrame
@@ -35,3 +37,4 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     odd: tuple[OddRow, ...] = ()
     origin: str = ""
     is_last: bool = False
+    after_s: float = 0.0

@@ -19,7 +19,7 @@ from accord.record import Outcome, Reconnect, Reject, Retry
 from accord.sdk.auth import open_auth, secrets_of
 from accord.sdk.budget import Budget, nobody_asks
 from accord.sdk.errors_http import ErrorRule, ErrorRules, utc_now
-from accord.sdk.http import HttpClient, HttpFailed, HttpRequest, encode_json
+from accord.sdk.http import HttpClient, HttpFailed, HttpRequest, HttpResponse, encode_json
 from accord.sdk.rate_headers import BudgetReader
 from accord.sdk.tokens import TokenFailed
 
@@ -33,11 +33,19 @@ TRANSIENT = (
     "REQUEST_RUNNING_TOO_LONG",
     "UNKNOWN_EXCEPTION",
 )
+QUOTA_SPENT = ("ExceededQuota", "EXCEEDEDQUOTA")  # of bulk jobs in 24 hours
 GONE = ("ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY")  # of a record that is to be deleted
 
 RULES = (
     ErrorRule(
         status=403, at=CODE, equals="REQUEST_LIMIT_EXCEEDED", then="throttle", after=dt.timedelta(seconds=USED_UP_S)
+    ),
+    ErrorRule(
+        status="4xx",
+        at=CODE,
+        equals=list(QUOTA_SPENT),
+        then="throttle",
+        after=dt.timedelta(seconds=USED_UP_S),
     ),
     ErrorRule(status="4xx", at=CODE, equals=list(TRANSIENT), then="retry", in_doubt=False),
     ErrorRule(
@@ -86,16 +94,37 @@ class Api:
     ) -> Any:
         """The JSON of a success (None when empty). ``path`` below the data path; one that begins with /services is whole. Raises
         Stopped."""
+        sent = encode_json(body) if body is not None else b""
+        response = await self.exchange(method, path, query=query, body=sent, changes=changes, is_check=is_check)
+        if not response.body:
+            return None
+        try:
+            return response.json()
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise _stopped(Retry("the answer is no JSON", in_doubt=changes)) from None
+
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        changes: bool = False,
+        is_check: bool = False,
+        timeout_s: float | None = None,
+        may_be_gone: bool = False,
+    ) -> HttpResponse:
+        """A success, or with ``may_be_gone`` also a 404. Raises Stopped."""
         url = (self._base if path.startswith("/services/") else self._data) + path
         request = HttpRequest(
             method=method,
             url=f"{url}?{urlencode(query)}" if query else url,
-            headers={
-                "accept": "application/json",
-                **({"content-type": "application/json"} if body is not None else {}),
-            },
-            body=encode_json(body) if body is not None else b"",
-            timeout_s=self._timeout_s,
+            headers={"accept": accept, **({"content-type": content_type} if body else {})},
+            body=body,
+            timeout_s=timeout_s or self._timeout_s,
         )
         try:
             authorized = await self._auth.authorize(request)
@@ -111,15 +140,12 @@ class Api:
             raise _stopped(refused) from error
         for budget in USAGE.read(response.headers, utc_now()):
             self._tell(budget)
+        if may_be_gone and response.status == 404:
+            return response
         outcome = self.rules.judge(response, changes=changes, is_check=is_check)
         if outcome is not None:
             raise _stopped(outcome)
-        if not response.body:
-            return None
-        try:
-            return response.json()
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise _stopped(Retry("the answer is no JSON", in_doubt=changes)) from None
+        return response
 
     async def query(
         self, soql: str, *, with_deleted: bool = False, records_max: int | None = None

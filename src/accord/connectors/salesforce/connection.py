@@ -9,11 +9,15 @@ import msgspec
 
 from accord.connectors.salesforce import soql
 from accord.connectors.salesforce.api import Api, Stopped
+from accord.connectors.salesforce.bulk_loading import JobLoad
+from accord.connectors.salesforce.bulk_reading import BulkReader
 from accord.connectors.salesforce.reading import Reader, object_of
 from accord.connectors.salesforce.settings import SalesforceSettings
 from accord.connectors.salesforce.values import described, read_record
-from accord.connectors.salesforce.writing import Batch
+from accord.connectors.salesforce.writing import Collection
 from accord.record import Done, Entity, Outcome, Partial, Reconnect, Reject, Retry
+from accord.record.batch import Batch
+from accord.sdk.bulk import BulkRead, Load, LoadSpec
 from accord.sdk.connector import CallItem, Connection, Context, Page, ReadFailed, WriteItem, WriteMode
 
 QUERY_RECORDS_MAX = 10_000  # of one `query` call; larger results are for reading, page by page
@@ -26,6 +30,8 @@ USUAL_OBJECTS = (
 class SalesforceConnection(Connection):
     def __init__(self, settings: SalesforceSettings, context: Context) -> None:
         self._system = context.system
+        self._settings = settings
+        self._state_folder = context.state_folder
         self._api = Api(settings, context.http, context.budget)
         self._reader = Reader(self._api, settings)
 
@@ -50,6 +56,14 @@ class SalesforceConnection(Connection):
     def read(self, entity: Entity, position: Any = None) -> AsyncIterator[Page]:
         return self._reader.read(entity, position)
 
+    def read_bulk(self, entity: Entity, request: BulkRead) -> AsyncIterator[Batch]:
+        """See ``accord.sdk.bulk.BulkSource``."""
+        return BulkReader(self._api, self._settings, entity, request).batches()
+
+    def load(self, entity: Entity, spec: LoadSpec) -> Load:
+        """See ``accord.sdk.bulk.BulkTarget``."""
+        return JobLoad(self._api, entity, spec, self._state_folder)
+
     async def get(self, entity: Entity, key: str) -> Outcome:
         return await _outcome(self._get(entity, key), changes=False)
 
@@ -67,7 +81,7 @@ class SalesforceConnection(Connection):
         return Done(read_record(rows[0], entity.fields))
 
     async def write(self, entity: Entity, mode: WriteMode, items: Sequence[WriteItem]) -> Outcome:
-        batch = Batch(self._api, entity, items)
+        batch = Collection(self._api, entity, items)
 
         async def run() -> Outcome:
             return Partial(await batch.run(mode))

@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+from accord.connectors.salesforce.bulk_loading import OPERATIONS
 from accord.connectors.salesforce.connection import SalesforceConnection
-from accord.connectors.salesforce.settings import SalesforceEntity, SalesforceSettings
+from accord.connectors.salesforce.job_columns import has_columns
+from accord.connectors.salesforce.settings import BulkUse, SalesforceEntity, SalesforceSettings
 from accord.connectors.salesforce.soql import NAME, columns
 from accord.connectors.salesforce.writing import COLLECTION_MAX
 from accord.errors import Faults
 from accord.record import Entity, Field
 from accord.record.types import String
 from accord.sdk.addresses import is_loopback
+from accord.sdk.bulk import LoadMode
 from accord.sdk.connector import (
     Capabilities,
     Connection,
@@ -30,6 +33,14 @@ CONCURRENT = 20  # an org allows 25 requests that run for 20 s and longer at onc
 REASON = (
     "Salesforce recognises no repeated create by itself: declare the object's unique external-id field as `external_id`"
 )
+
+
+def _load_modes(entity: Entity) -> frozenset[LoadMode]:
+    """By jobs only what has an external id: a row that was sent twice is recognised by it."""
+    extra = entity.extra
+    if not isinstance(extra, SalesforceEntity) or extra.bulk is BulkUse.NEVER or not has_columns(entity.fields):
+        return frozenset()
+    return frozenset(OPERATIONS) if extra.external_id else frozenset()
 
 
 class SalesforceKind(KindBase):
@@ -56,6 +67,8 @@ class SalesforceKind(KindBase):
             idempotency=means,
             write_items_max=COLLECTION_MAX,
             at_least_once_reason="" if has_external else REASON,
+            bulk_read=True,
+            bulk_write=_load_modes(entity),
         )
 
     def operations(self, settings: SalesforceSettings) -> Mapping[str, Operation]:
@@ -94,6 +107,10 @@ class SalesforceKind(KindBase):
             if not NAME.fullmatch(name):
                 mend = "Use the API name: letters, digits and underscores, own fields end in __c."
                 faults.add("connector.salesforce-name", entity.place, f"'{name}' is no name in Salesforce.", mend)
+        if extra.bulk is BulkUse.ALWAYS and not has_columns(entity.fields):
+            mend = "Declare the parts of compound fields (BillingCity), not the whole (BillingAddress); or leave `bulk` out."
+            message = "Bulk API 2.0 carries no fields of type json, and no lists but of texts."
+            faults.add("connector.salesforce-bulk", entity.place, message, mend)
         if extra.external_id and extra.external_id not in entity.fields:
             mend = "Declare the field, or correct the name."
             message = f"`external_id` names '{extra.external_id}', which is none of the entity's fields."

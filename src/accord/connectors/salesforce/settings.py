@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 from typing import Annotated
 
 import msgspec
@@ -11,6 +12,15 @@ from accord.sdk.auth import ClientCredentials, JwtBearer
 from accord.settings.secret import Secret
 
 API_VERSION = "65.0"  # Winter '26; older versions live for years, so newer features are asked for on purpose only
+
+
+BULK_RECORDS_MIN = 2_000  # Salesforce's own border: up to here collections and queries are the better way
+
+
+class BulkUse(enum.StrEnum):
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 class SalesforceSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +74,10 @@ class SalesforceSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 class SalesforceEntity(msgspec.Struct, frozen=True, kw_only=True):
     """``object``: the sObject's API name (the entity's own name if left out). ``external_id``: the unique external-id field by which
-    records are upserted and a repeated create is recognised. ``where``: a SOQL condition that narrows what is read."""
+    records are upserted and a repeated create is recognised. ``where``: a SOQL condition that narrows what is read. ``bulk``: whether
+    bulk flows use jobs of Bulk API 2.0: where there are more than ``BULK_RECORDS_MIN`` records (``auto``), ``always`` or ``never``."""
 
     object: str = ""
     external_id: str = ""
     where: str = ""
+    bulk: BulkUse = BulkUse.AUTO

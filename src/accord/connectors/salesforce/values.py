@@ -7,6 +7,7 @@ RFC 3339 does not; every record carries ``attributes``; numbers are JSON numbers
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -48,7 +49,7 @@ def _read(value: Any, type_: Type) -> Any:
             return _ZONE.sub(r"\1:\2", value).replace("+00:00", "Z") if isinstance(value, str) else value
         case Object() if isinstance(value, dict):
             return read_record(value, type_.fields)
-        case Integer() if not isinstance(value, int) and value == int(value):
+        case Integer() if isinstance(value, decimal.Decimal) and value == value.to_integral_value():
             return int(value)  # a number field without places is written 5.0
         case List(item=item) if isinstance(value, str):
             return [_read(one, item) for one in value.split(";")]  # a multi-select picklist

@@ -20,7 +20,7 @@ One: TypeAlias = Done | Retry | Reject
 Numbered: TypeAlias = tuple[int, WriteItem]
 
 
-class Batch:
+class Collection:
     """One write of records of one entity; ``outcomes`` fills up. Raises Stopped from every method that asks."""
 
     def __init__(self, api: Api, entity: Entity, items: Sequence[WriteItem]) -> None:

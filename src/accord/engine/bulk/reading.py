@@ -49,6 +49,9 @@ async def _native(source: BulkSource, entity: Entity, can: Capabilities, request
     """Where reading takes files away, one has ended when the next begins."""
     before: Batch | None = None
     async for batch in source.read_bulk(entity, request):
+        if batch.after_s:
+            yield Read(batch)
+            continue
         if before is not None:
             has_ended = can.read_takes_away and before.origin != batch.origin
             yield Read(before, (before.origin,) if has_ended else ())

@@ -50,6 +50,7 @@ from accord.journal.group import Journal
 from accord.journal.operations import Bury, Rejected, SaveCursors, StepResult
 from accord.observe.crash_points import crash_point
 from accord.record import Cursor, Done, Entity, Outcome, Reconnect, Reject, Retry
+from accord.record.batch import Batch
 from accord.sdk.bulk import BulkRead, Chunk, Load, Loaded, LoadMode, LoadSpec, Written
 from accord.sdk.connector import Capabilities, ReadFailed
 from accord.sdk.http import encode_json
@@ -189,6 +190,10 @@ class BulkRun:
             mend = "When it is well again, `accord bulk resume` goes on behind the last chunk."
             raise BulkFault(f"Given up after {failures} attempts: {reason}.", mend=mend)
         wait_s = max(getattr(outcome, "after_s", None) or 0.0, backoff_s(policy, failures, random.uniform(0.5, 1.0)))
+        await self._sleep(wait_s, reason)
+
+    async def _sleep(self, wait_s: float, reason: str) -> None:
+        """Raises Stopped when the run is to stop meanwhile."""
         self.record.waiting = reason
         self._tell(self.record)
         sleep = asyncio.ensure_future(self._clock.sleep(wait_s))
@@ -290,15 +295,29 @@ class BulkRun:
         port = self._ports[source.system]
         chunks = chunks_of(port.connection, source, self._can, request, run.rows + 1)
         end = object()
+        has_given = False
         while True:
             read = await in_gate(port, self._lane, lambda: anext(chunks, end))
             if read is end:
                 return
+            if read.batch.after_s:
+                await self._wait_for_source(read.batch, is_first=not has_given)
+                continue
+            has_given = True
             if read.rows or self._is_begun:
                 yield with_nulls(read, self._flow.source, nulls)
                 continue
             run.settling += read.ended  # files without rows
             await self._settle_files()
+
+    async def _wait_for_source(self, batch: Batch, *, is_first: bool) -> None:
+        """It makes ready elsewhere what it was asked for. Where, is kept: a run that is cut off asks there again. Behind rows that are
+        still on their way to the targets it is not."""
+        if is_first and batch.position != self.record.position:
+            self.record.position = batch.position
+            await self._save()
+            self._is_begun = True
+        await self._sleep(batch.after_s, f"{self._flow.source.name} is being made ready by its system")
 
     async def _as_it_is_now(self) -> tuple[Entity, frozenset[str]]:
         """The source without the fields that it has no more and that are read as null. Raises BulkFault when no row may move."""
