@@ -6,7 +6,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-realtime bench-big crash pictures clean bench-batch
+.PHONY: help demo test check bench bench-realtime bench-big crash crash-bulk pictures clean bench-batch
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ bench-big: $(VENV)/dev  ## Ten million settled messages, one million waiting: 25
 
 crash: $(VENV)/run  ## Kill an engine under load 2,000 times and count what its targets saw (ARGS="--kills N --messages N --keep FILE")
 	$(BIN)/python -m accord.testing.crash $(ARGS)
+
+crash-bulk: $(VENV)/dev  ## Kill bulk loads in every mode and to every target, run them again and compare (ARGS="--kills N --targets a,b --keep FILE")
+	$(BIN)/python -m accord.testing.bulk_crash $(ARGS)
 
 pictures: $(VENV)/dev  ## Take the pictures of docs/pictures anew, in a real browser
 	$(BIN)/python -m pytest tests/journeys/test_browser.py -n 0 --pictures docs/pictures

@@ -37,8 +37,11 @@ def outcome_of(error: BaseException) -> Outcome:
     if name in ("IOException", "FatalException", "InternalException", "ConnectionException") or isinstance(
         error, OSError
     ):
-        is_locked = "lock" in str(error).lower()
+        text = str(error).lower()
+        is_locked = "lock" in text and "conflict" in text
         why = "another process has the file open" if is_locked else f"the file cannot be used ({name})"
+        if "no space left" in text or "file too large" in text:
+            why = f"the database has no room left: make room on its disk ({name})"
         return Reconnect(why, in_doubt=not is_locked)
     return Retry(f"DuckDB failed ({name})", in_doubt=True)
 

@@ -17,6 +17,7 @@ import msgspec
 from accord.connectors.files.bulk_csv import CsvBlocks
 from accord.connectors.files.bulk_json import JsonLinesBlocks
 from accord.connectors.files.bulk_lines import Block
+from accord.connectors.files.changed import check_unchanged
 from accord.connectors.files.folder import Arrived
 from accord.connectors.files.rows import CsvReader, JsonLinesReader, Mark, Row, Unreadable
 from accord.connectors.files.source import READERS, TEXT_FORMATS, Position, Reader, extra_of, opened
@@ -74,6 +75,7 @@ def batches(
         is_here = (start.file, start.identity) == (file.name, file.identity)
         mark = Mark(start.offset, start.row) if is_here else Mark()
         for block in _blocks(entity, settings, file, mark, request, broken):
+            check_unchanged(file)
             if block.is_end:
                 done[file.name] = file.identity
             at = Position(

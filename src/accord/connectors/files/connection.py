@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from accord.connectors.files.changed import Changed, changed_since
 from accord.connectors.files.dataset import DatasetLoad
 from accord.connectors.files.folder import Arrived, Folder, Outside
 from accord.connectors.files.shape import shapes
@@ -59,11 +61,16 @@ class FilesConnection(Connection):
 
         files = await self._arrived(entity)
         start = read_position(request.position)
+        changed = changed_since(self._folder, start, files)
+        if changed is not None:
+            raise ReadFailed(changed)
         found = batches(entity, self._settings, files, start, request, self._broken)
         try:
             async with contextlib.aclosing(read_ahead(found)) as ahead:
                 async for batch in ahead:
                     yield batch
+        except Changed as error:
+            raise ReadFailed(error.reject) from None
         except OSError as error:
             raise ReadFailed(_outcome_of(error)) from None
 
@@ -165,4 +172,6 @@ def _outcome_of(error: OSError, *, is_append: bool = False) -> Retry | Reconnect
         return Retry(f"a file went away: {text}")
     if isinstance(error, IsADirectoryError | NotADirectoryError | FileExistsError):
         return Reject(f"a folder or file stands in the way: {text}", code="connector.files-name")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return Reconnect(f"there is no room left for the files: make room on their disk ({text})", in_doubt=is_append)
     return Reconnect(f"the file system fails: {text}", in_doubt=is_append)

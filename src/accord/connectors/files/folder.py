@@ -35,6 +35,10 @@ class Arrived(NamedTuple):
     size_bytes: int
 
 
+def identity_of(status: os.stat_result) -> str:
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
 class Folder:
     def __init__(self, root: Path, settings: FilesSettings) -> None:
         self.root = root
@@ -60,7 +64,7 @@ class Folder:
         arrived, waiting = [], False
         before, seen = self._seen.get(pattern, {}), {}
         for path, status in self._candidates(pattern):
-            identity = f"{status.st_size}-{status.st_mtime_ns}"
+            identity = identity_of(status)
             known, since = before.get(path, ("", now))
             since = since if known == identity else now
             seen[path] = (identity, since)

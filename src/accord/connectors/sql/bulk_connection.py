@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from accord.connectors.sql.bulk_postgresql import Block, Copy
 from accord.connectors.sql.bulk_rows import batches, read_position
-from accord.connectors.sql.database import Database
+from accord.connectors.sql.database import Database, as_sqlalchemy
 from accord.connectors.sql.errors import outcome_of
 from accord.connectors.sql.spec import SqlSettings
 from accord.connectors.sql.tables import Misfit, Plan
@@ -65,12 +65,5 @@ def _items(
 
 
 def _copied(connection: sa.Connection, copy: Copy) -> Generator[Block, None, None]:
-    """COPY is the driver's own: its errors become SQLAlchemy's, which the outcome is read from."""
-    import psycopg
-
-    try:
+    with as_sqlalchemy(connection, "COPY"):
         yield from copy.blocks()
-    except psycopg.Error as error:
-        raise sa.exc.DBAPIError.instance(
-            "COPY", None, error, psycopg.Error, dialect=connection.dialect, hide_parameters=True
-        ) from error

@@ -145,6 +145,28 @@ def _prepare_mysql(engine: sa.Engine, settings: SqlSettings) -> None:
                 cursor.execute("SET SESSION max_execution_time = %s", (int(statement_s * 1000),))
 
 
+@contextmanager
+def as_sqlalchemy(connection: sa.Connection, statement: str) -> Iterator[None]:
+    """For psycopg's own calls: its errors become SQLAlchemy's, and a connection that is lost goes from the pool."""
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        is_lost = connection.dialect.is_disconnect(error, connection.connection.dbapi_connection, None)  # type: ignore[arg-type]
+        if is_lost:
+            connection.invalidate(error)
+        raise sa.exc.DBAPIError.instance(
+            statement,
+            None,
+            error,
+            psycopg.Error,
+            dialect=connection.dialect,
+            hide_parameters=True,
+            connection_invalidated=is_lost,
+        ) from error
+
+
 class Database:
     """Engine and threads of one system."""
 

@@ -57,8 +57,10 @@ _MY_NULL = {1048, 1364}
 _MY_UNIQUE = {1022, 1062, 1586}
 _MY_REFERENCE = {1216, 1217, 1451, 1452}
 _MY_VALUE = {1264, 1265, 1292, 1366, 1406, 3140, 4025, 3819}
+_FULL = "the database has no room left: make room on its disk (or raise its quota)"
+_PG_FULL, _MY_FULL, _SQLITE_FULL = "53100", {1021, 1114}, 13
 _SQLITE_RETRY = {5, 6, 517, 261}
-_SQLITE_RECONNECT = {8, 10, 11, 13, 14, 26}
+_SQLITE_RECONNECT = {8, 10, 11, 14, 26}
 
 # what drivers raise for a value they cannot put on the wire (lone surrogates, numbers too large)
 BINDING_ERRORS = (ValueError, TypeError, OverflowError)
@@ -147,6 +149,8 @@ def _postgresql(original: BaseException) -> Verdict | None:
         return Verdict(
             "retry", f"{_PG_RETRY[state]} in the database", is_transient_conflict=state in ("40001", "40P01")
         )
+    if state == _PG_FULL:
+        return Verdict("reconnect", f"{_FULL} ({_label(original)})")
     if state.startswith(_PG_RECONNECT):
         return Verdict("reconnect", f"the database is not available ({_label(original)})")
     if state.startswith("23"):
@@ -175,6 +179,8 @@ def _mysql(original: BaseException) -> Verdict | None:
     number, text = original.args[0], str(original.args[1]) if len(original.args) > 1 else ""
     if number in _MY_RETRY:
         return Verdict("retry", f"{_MY_RETRY[number]} in the database", is_transient_conflict=number in (1213, 1020))
+    if number in _MY_FULL:
+        return Verdict("reconnect", f"{_FULL} ({_label(original)})")
     if number in _MY_RECONNECT or number == 0:
         return Verdict("reconnect", f"the database is not available ({_label(original)})")
     column = re.search(r"(?:[Cc]olumn|[Ff]ield) '(?:[^']*\.)?`?([A-Za-z0-9_$]+)`?'", text)
@@ -200,6 +206,8 @@ def _sqlite(original: BaseException) -> Verdict | None:
     code = full & 0xFF
     if code in _SQLITE_RETRY:
         return Verdict("retry", "the SQLite database is busy with another writer")
+    if code == _SQLITE_FULL:
+        return Verdict("reconnect", f"{_FULL} ({_label(original)})")
     if code in _SQLITE_RECONNECT:
         return Verdict("reconnect", f"the SQLite file cannot be used ({_label(original)})")
     if code == 19:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -38,11 +39,14 @@ class Life:
 
 
 class Nursery:
-    """Use as an async context manager. One life at a time."""
+    """Use as an async context manager. One life at a time. ``loaded``: modules its engines need besides those of every engine."""
+
+    def __init__(self, loaded: Sequence[str] = ()) -> None:
+        self._loaded = loaded
 
     async def __aenter__(self) -> Nursery:
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "accord.testing.crash.nursery"),
+            *(sys.executable, "-m", "accord.testing.crash.nursery", *self._loaded),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )

@@ -1,7 +1,8 @@
 """Engines without the wait for their imports: a process that has loaded `accord up` forks one for each line it reads.
 
 A line is ``{"arguments": […], "environment": {…}, "log": "file"}``; the answers are the child's pid, and its exit code (negative for
-a signal) once it has ended. The child is a process like any other: own journal, own sockets, own death.
+a signal) once it has ended. The child is a process like any other: own journal, own sockets, own death. Arguments name more modules
+to load.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Order(msgspec.Struct):
 
 
 def main() -> None:
-    for name in (PROGRAM, *_LOADED):
+    for name in (PROGRAM, *_LOADED, *sys.argv[1:]):
         importlib.import_module(name)
     with contextlib.suppress(ImportError):  # its driver is an extra
         importlib.import_module("accord.journal.stores.postgresql_member")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from accord.connectors.sql.bulk.table import LoadTable
+from accord.connectors.sql.database import as_sqlalchemy
 from accord.connectors.sql.values import ColumnShape, plain
 from accord.record import types as t
 from accord.sdk.http import encode_json
@@ -72,9 +73,13 @@ def _shortest(series: polars.Series) -> polars.Series:
 
 
 def copy(connection: Any, target: str, text: bytes) -> None:
-    """``connection``: SQLAlchemy's, inside a transaction. Raises the driver's error."""
+    """``connection``: SQLAlchemy's, inside a transaction. Raises SQLAlchemy's error."""
     driver = connection.connection.driver_connection
-    with driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN (FORMAT csv)") as out:
+    with (
+        as_sqlalchemy(connection, "COPY"),
+        driver.cursor() as cursor,
+        cursor.copy(f"COPY {target} FROM STDIN (FORMAT csv)") as out,
+    ):
         view = memoryview(text)
         for start in range(0, len(view), PIECE_SIZE_BYTES):
             out.write(view[start : start + PIECE_SIZE_BYTES])
