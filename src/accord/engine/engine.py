@@ -262,6 +262,7 @@ class Engine:
             project=self.project.name,
             zone=self.project.zone,
             flows=self.flows,
+            entities=self.entities,
             control=self.control,
             journal=self.journal,
             clock=self.clock,

@@ -29,14 +29,10 @@ def check_alerts(
         _check_name("system", spec.system, systems, spec, faults)
         for channel in spec.notify:
             _check_name("channel", channel, channels, spec, faults)
-        flow = flows.get(spec.flow)
-        if spec.reaches and flow is not None:
-            targets = {effect.target for effect in flow.effects}
-            if spec.reaches not in targets:
-                what = (
-                    f"Flow '{flow.name}' does not write to '{spec.reaches}', so alert '{spec.alert}' would always fire."
-                )
-                faults.add("project.alert-target", spec.place, what, did_you_mean(spec.reaches, targets))
+        targets = {effect.target for flow in flows.values() for effect in flow.effects}
+        if spec.reaches and spec.reaches not in targets and not broken_flows:
+            what = f"No flow writes to '{spec.reaches}', so alert '{spec.alert}' would always fire."
+            faults.add("project.alert-target", spec.place, what, did_you_mean(spec.reaches, targets))
 
 
 def _check_name(kind: str, name: str, known: Collection[str], spec: AlertSpec, faults: Faults) -> None:

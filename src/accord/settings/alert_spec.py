@@ -38,7 +38,7 @@ class AlertSpec(msgspec.Struct, frozen=True, kw_only=True):
     flow: Annotated[str, Meta(description="The flow it looks at. '': every flow, each by itself.")] = ""
     system: Annotated[str, Meta(description="Of breaker_open: the system. '': every system.")] = ""
     reaches: Annotated[
-        str, Meta(description="Of missing: the entity the flow writes to, like accounting.invoices.")
+        str, Meta(description="Of missing: the entity that this flow, or another, writes to, like accounting.invoices.")
     ] = ""
     above: Annotated[
         float, Meta(ge=0, description="Of dead_letters: how many are still no alert; of error_rate: how many percent.")

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from accord.engine.alerts.arrivals import Arrivals
 from accord.engine.alerts.hours import within_hours
 from accord.engine.alerts.state import Finding, Memory, Sample
 from accord.engine.ends import done_paths, targets_of
@@ -39,10 +40,11 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 class Conditions:
     """``samples`` of error rates live in memory: after a restart their time begins anew."""
 
-    def __init__(self, flows: Mapping[str, Flow], zone: str, memory: Memory) -> None:
+    def __init__(self, flows: Mapping[str, Flow], zone: str, memory: Memory, arrivals: Arrivals) -> None:
         self._flows = flows
         self._zone = zone
         self._memory = memory
+        self._arrivals = arrivals
         self._samples: dict[str, deque[Sample]] = {}
 
     def learn(self, figures: Figures, specs: Sequence[AlertSpec]) -> None:
@@ -130,6 +132,8 @@ class Conditions:
 
     async def _missing(self, spec: AlertSpec, figures: Figures) -> list[Finding]:
         assert spec.within is not None
+        if all(effect.target != spec.reaches for effect in self._flows[spec.flow].effects):
+            return _missing_words(spec, *await self._arrivals.missing(spec, figures.now))
         before = figures.now - spec.within
         missing = 0
         is_more = False
@@ -138,11 +142,7 @@ class Conditions:
             late = [row for row in rows if row.message.time <= before]
             missing += sum(not self._has_reached(row, spec) for row in late)
             is_more = is_more or len(late) == LOOKED_AT_MAX
-        if not missing:
-            return []
-        least = "at least " if is_more else ""
-        what = f"{least}{_counted(missing, 'message')} of flow {spec.flow} not in {spec.reaches} after {_shown(spec.within)}"
-        return [Finding(spec.flow, what)]
+        return _missing_words(spec, missing, is_more)
 
     def _has_reached(self, row: MessageRow, spec: AlertSpec) -> bool:
         reached = targets_of(done_paths(row.results), self._flows[spec.flow].effects).values()
@@ -167,6 +167,15 @@ class Conditions:
         samples.append(sample)
         while samples[0].at < figures.now - longest:
             samples.popleft()
+
+
+def _missing_words(spec: AlertSpec, missing: int, is_more: bool) -> list[Finding]:
+    assert spec.within is not None
+    least = "at least " if is_more else ""
+    what = (
+        f"{least}{_counted(missing, 'message')} of flow {spec.flow} not in {spec.reaches} after {_shown(spec.within)}"
+    )
+    return [Finding(spec.flow, what)] if missing else []
 
 
 def _is_meant(named: str, name: str) -> bool:

@@ -76,12 +76,32 @@ class Waiting(msgspec.Struct, kw_only=True):
     next_at: dt.datetime
 
 
+class LateMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that has not reached an entity in time: its key in its flow, and its record's in its entity. ``is_open``: it was, when it
+    was last read."""
+
+    seq: int
+    key: str
+    record_key: str
+    at: dt.datetime
+    is_open: bool
+
+
+class Late(msgspec.Struct, kw_only=True):
+    """Of one alert when: missing: messages up to ``seq`` are known, and of them these have not arrived."""
+
+    seq: int = 0
+    messages: list[LateMessage] = []
+
+
 class Memory(msgspec.Struct, kw_only=True):
-    """All that outlives a restart. ``heard``: when the last message of a flow came, and the counter that told so."""
+    """All that outlives a restart. ``heard``: when the last message of a flow came, and the counter that told so. ``late``: by alert,
+    flow and entity."""
 
     active: list[Active] = []
     outbox: list[Waiting] = []
     heard: dict[str, tuple[dt.datetime, int]] = {}
+    late: dict[str, Late] = {}
 
 
 class Change(msgspec.Struct, frozen=True):

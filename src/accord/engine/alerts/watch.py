@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from accord.engine.alerts.arrivals import Arrivals
 from accord.engine.alerts.channels import NoticeFailed, carry
 from accord.engine.alerts.conditions import Conditions, Figures
 from accord.engine.alerts.state import (
@@ -36,7 +37,7 @@ from accord.journal.operations import MessageRow, SaveCursors
 from accord.journal.search import MessageQuery
 from accord.observe import Observer
 from accord.observe.events import AlertFiring, AlertOver, NoticeDropped, NoticeNotSent
-from accord.record import Cursor
+from accord.record import Cursor, Entity
 from accord.settings.alert_spec import AlertSpec, ChannelSpec
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Alerts:
         project: str,
         zone: str,
         flows: Mapping[str, Flow],
+        entities: Mapping[str, Entity],
         control: Control,
         journal: Journal,
         clock: Clock,
@@ -89,6 +91,7 @@ class Alerts:
         self._project = project
         self._zone = zone
         self._flows = flows
+        self._entities = entities
         self._control = control
         self._journal = journal
         self._clock = clock
@@ -164,7 +167,8 @@ class Alerts:
         if self._memory is None or self._conditions is None:
             self._saved = await self._journal.reads.cursor(MEMORY_CURSOR) or b""
             self._memory = msgspec.json.decode(self._saved, type=Memory) if self._saved else Memory()
-            self._conditions = Conditions(self._flows, self._zone, self._memory)
+            arrivals = Arrivals(self._flows, self._entities, self._memory, self._journal.reads)
+            self._conditions = Conditions(self._flows, self._zone, self._memory, arrivals)
         return self._memory
 
     async def _found(self) -> dict[str, list[Finding] | None]:

@@ -12,7 +12,7 @@ from accord.engine.control import Control
 from accord.flow.effects import EffectInfo
 from accord.flow.flow import Flow
 from accord.journal.group import Journal
-from accord.journal.operations import Accept, Settle, State, StepResult
+from accord.journal.operations import Accept, CrossReference, SaveReferences, Settle, State, StepResult
 from accord.journal.stores.memory import MemoryStore
 from accord.observe import Metrics, Observer
 from accord.observe.metrics import MetricsView
@@ -43,9 +43,26 @@ class OneFlow:
     """What alerts ask of a flow."""
 
     name = "orders"
+    source = "shop.orders"
     effects = (
         EffectInfo(path="stock", step="call", system="erp", target="erp.decrease", mode="call", guarantee="x"),
         EffectInfo(path="book", step="write", system="books", target="books.invoices", mode="insert", guarantee="x"),
+    )
+
+
+class ErpFlow(OneFlow):
+    """Takes paid orders to the ERP; another books what it finds there."""
+
+    name = "paid"
+    source = "shop.orders"
+    effects = (EffectInfo(path="0", step="write", system="erp", target="erp.orders", mode="insert", guarantee="x"),)
+
+
+class BookingFlow(OneFlow):
+    name = "booking"
+    source = "erp.orders"
+    effects = (
+        EffectInfo(path="0", step="write", system="ledger", target="ledger.invoices", mode="insert", guarantee="x"),
     )
 
 
@@ -92,7 +109,13 @@ class Desk:
             self.channels,
             project="shop",
             zone="Europe/Berlin",
-            flows={"orders": cast(Flow, OneFlow()), "other": cast(Flow, OneFlow())},
+            flows={
+                "orders": cast(Flow, OneFlow()),
+                "other": cast(Flow, OneFlow()),
+                "paid": cast(Flow, ErpFlow()),
+                "booking": cast(Flow, BookingFlow()),
+            },
+            entities={},
             control=cast(Control, self.figures),
             journal=self.journal,
             clock=self.clock,
@@ -105,12 +128,18 @@ class Desk:
         await self.alerts.look()
         return [one.subject for one in await self.alerts.firing()]
 
-    async def accept(self, id: str, body: bytes = b"{}") -> int:
-        message = Message(id=id, flow="orders", key=id, source="shop.orders", body=body, time=self.clock.now())
-        self.figures.counted.flow("orders").accepted += 1
+    async def refer(self, *references: tuple[str, str, str, str]) -> None:
+        """What writes of other messages left."""
+        await self.journal.submit(SaveReferences(tuple(CrossReference(*one) for one in references)))
+
+    async def accept(self, id: str, body: bytes = b"{}", flow: str = "orders") -> int:
+        message = Message(id=id, flow=flow, key=id, source="shop.orders", body=body, time=self.clock.now())
+        self.figures.counted.flow(flow).accepted += 1
         accepted = await self.journal.submit(Accept((message,)))
         return int(accepted.messages[0].seq)
 
-    async def settle(self, seq: int, state: State, *paths: str) -> None:
+    async def settle(self, seq: int, state: State, *paths: str, reason: str = "") -> None:
         results = tuple(StepResult(path, b'{"type":"done"}') for path in paths)
-        assert await self.journal.submit(Settle(seq=seq, state=state, results=results, due=self.clock.now()))
+        assert await self.journal.submit(
+            Settle(seq=seq, state=state, results=results, due=self.clock.now(), reason=reason)
+        )

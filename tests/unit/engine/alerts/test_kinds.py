@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from accord.engine.alerts.arrivals import LATE_MAX
 from accord.engine.alerts.hours import within_hours
 from accord.journal.operations import State
 from accord.settings.alert_spec import AlertSpec
@@ -158,6 +159,55 @@ def test_missing():
         assert await desk.look(minutes=1) == []
 
     run(spec("missing", flow="orders", reaches="books.invoices", within=10), story)
+
+
+def test_missing_in_what_another_flow_writes():
+    async def story(desk: Desk) -> None:
+        seqs = {
+            id: await desk.accept(id, MARKED, flow="paid") for id in ("by-erp", "by-key", "direct", "open", "filtered")
+        }
+        for id in ("by-erp", "by-key", "direct"):
+            await desk.settle(seqs[id], State.DONE, "0")
+        await desk.settle(seqs["open"], State.WAITING)
+        await desk.settle(seqs["filtered"], State.DONE, reason="filtered by step 0")
+        await desk.refer(("shop.orders", "by-erp", "erp.orders", "E1"))
+        assert await desk.look(minutes=9) == []
+        assert await desk.look(minutes=2) == ["paid"]
+        desk.restart()
+        (view,) = await desk.alerts.view()
+        assert view.active[0].text == "4 messages of flow paid not in ledger.invoices after 10m"
+        await desk.refer(
+            ("erp.orders", "E1", "ledger.invoices", "I1"), ("erp.orders", "by-key", "ledger.invoices", "I2")
+        )
+        assert await desk.look(minutes=1) == ["paid"]
+        await desk.refer(("ledger.invoices", "I3", "shop.orders", "direct"))
+        assert await desk.look(minutes=1) == ["paid"], "one is still open"
+        await desk.settle(seqs["open"], State.DONE, reason="cancelled")
+        assert await desk.look(minutes=1) == []
+        await desk.accept("late", MARKED, flow="paid")
+        assert await desk.look(minutes=9) == []
+        assert await desk.look(minutes=2) == ["paid"]
+        assert await desk.look(hours=25) == [], "somebody was told for a day"
+
+    run(spec("missing", flow="paid", reaches="ledger.invoices", within=10), story)
+
+
+def test_of_many_missing_it_says_at_least_and_none_is_passed_over():
+    async def story(desk: Desk) -> None:
+        count = LATE_MAX + 50
+        for number in range(count):
+            await desk.settle(await desk.accept(str(number), flow="paid"), State.DONE, "0")
+        assert await desk.look(minutes=11) == ["paid"]
+        (view,) = await desk.alerts.view()
+        assert view.active[0].text.startswith(f"at least {LATE_MAX} messages")
+        await desk.refer(*(("shop.orders", str(number), "ledger.invoices", str(number)) for number in range(count - 1)))
+        assert await desk.look(minutes=1) == ["paid"]
+        (view,) = await desk.alerts.view()
+        assert view.active[0].text.startswith("1 message of flow paid")
+        await desk.refer(("shop.orders", str(count - 1), "ledger.invoices", "x"))
+        assert await desk.look(minutes=1) == []
+
+    run(spec("missing", flow="paid", reaches="ledger.invoices", within=10), story)
 
 
 @pytest.mark.parametrize(
