@@ -258,7 +258,7 @@ class Engine:
         )
         self.alerts = self.control.alerts = Alerts(
             self.project.alerts,
-            self.project.environment.spec.channels,
+            self.project.channels,
             project=self.project.name,
             zone=self.project.zone,
             flows=self.flows,

@@ -22,7 +22,7 @@ from accord.mapping.functions import FunctionTable, load_functions
 from accord.mapping.lookup import Lookup, read_lookups
 from accord.mapping.mapping import Mapping, compile_mapping
 from accord.mapping.spec import MappingSpec, read_mapping
-from accord.project.alerts import check_alerts
+from accord.project.alerts import check_alerts, complete_channels
 from accord.project.columns import warn_row_only
 from accord.project.connectors import Connectors
 from accord.project.project import Project
@@ -124,6 +124,7 @@ def assemble(
     warn_row_only(bulk_flows, mappings, specs, faults)
     _warn_few_replicas(chosen.spec.store, faults)
     check_alerts(file.alerts, flows, systems.declared, chosen.spec.channels, faults, broken_flows=_names(sources.flows))
+    channels = complete_channels(chosen.spec.channels, systems.declared, sources.folder, faults)
     warnings = tuple(fault for fault in faults.found if fault.severity != "error")
     if written is None or asked is None:
         return None
@@ -142,6 +143,7 @@ def assemble(
         lookups=lookups,
         warnings=warnings,
         alerts=tuple(file.alerts),
+        channels=channels,
     )
 
 

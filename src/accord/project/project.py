@@ -19,14 +19,14 @@ from accord.mapping.mapping import Mapping
 from accord.mapping.spec import MappingSpec
 from accord.record import Entity
 from accord.sdk.connector import ConnectorKind
-from accord.settings.alert_spec import AlertSpec
+from accord.settings.alert_spec import AlertSpec, ChannelSpec
 from accord.settings.environment import ChosenEnvironment
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine runs. ``environment``: the chosen one with its settings (``environment.spec``) and secrets.
     ``mapping_specs`` are the mappings as written (their tests among them). ``bulk_flows`` are among the ``flows`` too, as they run for
-    one record. ``warnings``: what the check noticed beside errors."""
+    one record. ``channels``: where notices go. ``warnings``: what the check noticed beside errors."""
 
     name: str
     folder: Path
@@ -42,6 +42,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     zone: str = "UTC"
     warnings: tuple[Fault, ...] = ()
     alerts: tuple[AlertSpec, ...] = ()
+    channels: dict[str, ChannelSpec] = {}
 
     @property
     def entities(self) -> dict[str, Entity]:

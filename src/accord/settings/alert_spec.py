@@ -103,7 +103,12 @@ def _is_empty(text: str) -> bool:
 class ChannelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Where notices of alerts go: one of ``mail``, ``webhook`` and ``slack``."""
 
-    mail: Annotated[list[str], Meta(description="Addresses that get a mail through the server `host`.")] = []
+    mail: Annotated[
+        list[str], Meta(description="Addresses that get a mail through `system`, or the server `host`.")
+    ] = []
+    system: Annotated[
+        str, Meta(description="Of mail: a system of the connector mail; its server, sender and credentials are used.")
+    ] = ""
     webhook: Annotated[str, Meta(description="An address that gets a JSON object by POST.")] = ""
     secret: Annotated[
         Secret | None,
@@ -121,13 +126,18 @@ class ChannelSpec(msgspec.Struct, frozen=True, kw_only=True):
     from_: Annotated[str, Meta(description="Of mail: the sender's address.")] = ""
     user: Annotated[str, Meta(description="Of mail: who signs in at the server. '': nobody does.")] = ""
     password: Annotated[Secret | None, Meta(description="Of mail: that user's, as ${secret:name}.")] = None
+    ca_file: Annotated[
+        str, Meta(description="Of mail: certificates to trust besides the machine's, relative to the project.")
+    ] = ""
     place: Place = NOWHERE
 
     def __post_init__(self) -> None:
         if sum((bool(self.mail), bool(self.webhook), self.slack is not None)) != 1:
             raise ValueError("a channel has one of `mail`, `webhook` and `slack`")
-        if self.mail and not (self.host and self.from_):
-            raise ValueError("`mail` needs `host` and `from`")
+        if self.mail and not self.system and not (self.host and self.from_):
+            raise ValueError("`mail` needs a `system`, or `host` and `from`")
+        if self.system and (self.host or self.user or self.password or not self.mail):
+            raise ValueError("`system` belongs to `mail`, and has the server's name and credentials itself")
         if self.webhook and not self.webhook.startswith(("https://", "http://")):
             raise ValueError("`webhook` must begin with https://")
         if self.secret is not None and not self.webhook:

@@ -55,9 +55,32 @@ def test_a_name_is_given_once():
     ("channel", "said"),
     [
         ({}, "one of `mail`, `webhook` and `slack`"),
-        ({"mail": ["a@b.example"]}, "needs `host` and `from`"),
+        ({"mail": ["a@b.example"]}, "needs a `system`, or `host` and `from`"),
+        ({"mail": ["a@b.example"], "system": "post", "host": "h"}, "`system` belongs to `mail`"),
+        ({"mail": ["a@b.example"], "system": "post"}, "sends mail through 'post'"),
         ({"webhook": "ftp://x"}, "must begin with https://"),
     ],
 )
 def test_a_channel_is_one_thing(channel: dict[str, Any], said: str):
     assert any(said in fault for fault in faults(channels={"ops": channel}))
+
+
+MAIL = {
+    "system": "post",
+    "connector": "mail",
+    "settings": {"host": "mail.example.com", "from": "it@b.example", "ca_file": "ca.pem"},
+}
+
+
+def test_a_channel_takes_the_server_of_a_mail_system():
+    channels = {"office": {"mail": ["a@b.example"], "system": "post"}}
+    environment = {"secrets": ["environment"], "channels": channels}
+    declared = {"name": "acme", "environments": {"default": environment}}
+    channel = Project.build(declared, systems=[MAIL], variables={}, folder="/srv").channels["office"]
+    assert (channel.host, channel.port, channel.tls, channel.from_) == (
+        "mail.example.com",
+        587,
+        "starttls",
+        "it@b.example",
+    )
+    assert channel.ca_file == "/srv/ca.pem"

@@ -78,6 +78,7 @@ async def _mail(channel: ChannelSpec, notice: Notice) -> None:
             password=channel.password.reveal() if channel.password is not None else None,
             use_tls=channel.tls == "tls",
             start_tls=channel.tls == "starttls",
+            cert_bundle=channel.ca_file or None,
             timeout=TRY_S,
         )
     except aiosmtplib.SMTPResponseException as error:
