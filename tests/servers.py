@@ -182,9 +182,10 @@ class MariaServer(Server):
     scheme = "mariadb"
     database = "accord"
 
-    def __init__(self, folder: Path, mariadbd: str) -> None:
+    def __init__(self, folder: Path, mariadbd: str, options: Sequence[str] = ()) -> None:
         super().__init__(folder)
         self.mariadbd = mariadbd
+        self.options = tuple(options)
         (folder / "init.sql").write_text(
             "CREATE DATABASE IF NOT EXISTS accord CHARACTER SET utf8mb4;"
             "CREATE USER IF NOT EXISTS accord@'127.0.0.1' IDENTIFIED BY '';"
@@ -207,6 +208,7 @@ class MariaServer(Server):
             "--innodb-flush-method=nosync",
             f"--init-file={self.folder / 'init.sql'}",
             f"--pid-file={self.folder / 'm.pid'}",
+            *self.options,
         ]
 
     def answers(self) -> bool:
@@ -338,11 +340,15 @@ def running_postgres(*, is_synced: bool = False, wal_level: str = "logical") -> 
             server.stop()
 
 
+BINLOG = ("--log-bin=binlog", "--server-id=1", "--binlog-format=ROW", "--binlog-row-metadata=FULL", "--sync-binlog=1")
+
+
 @contextlib.contextmanager
-def running_mariadb() -> Iterator[MariaServer]:
+def running_mariadb(options: Sequence[str] = ()) -> Iterator[MariaServer]:
+    """``options``: further ones of the server; ``BINLOG`` for one whose changes can be read."""
     mariadbd = _need("mariadbd", "mariadb-server", "usr/sbin/mariadbd")
     with _folder() as folder:
-        server = MariaServer(folder, mariadbd)
+        server = MariaServer(folder, mariadbd, options)
         server.start()
         try:
             yield server

@@ -61,7 +61,7 @@ def drop(folder: Path, environment: str, system: str) -> None:
         raise AccordError(what, mend=mend, code="project.unknown-system")
     if not _can_stream(declared):
         what = f"'{system}' (connector '{declared.connector}') keeps no log of changes."
-        raise AccordError(what, mend="Name a system on PostgreSQL.", code="cli.no-changes")
+        raise AccordError(what, mend="Name a system on PostgreSQL, MariaDB or MySQL.", code="cli.no-changes")
     is_dropped = asyncio.run(_drop(declared, project.folder))
     click.echo(f"{system}: " + ("dropped" if is_dropped else "there was nothing to drop"))
 

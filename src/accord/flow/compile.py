@@ -144,7 +144,7 @@ def _check_trigger(trigger: Trigger, system: DeclaredSystem, entity: Entity, fau
                 _cannot(faults, trigger.place, entity, system, "can be polled for changes", mend)
         case ChangesTrigger():
             if not can.stream_changes:
-                mend = "It takes a table of PostgreSQL (connector sql) with a `key` and without `children`; else use {poll: …}."
+                mend = "It takes a table of PostgreSQL, MariaDB or MySQL (connector sql) with `key` and no `children`; else use {poll: …}."
                 _cannot(faults, trigger.place, entity, system, "tells its changes from a log", mend)
         case FilesTrigger():
             if not (can.read_changes or can.listen):

@@ -53,10 +53,12 @@ class ChangePage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaptureLag(msgspec.Struct, frozen=True, kw_only=True):
-    """How far behind a stream is: bytes of log the source keeps for it, and the bound set for them."""
+    """How far behind a stream is: bytes of log the source keeps for it (or has not been read), and the bound set for them.
+    ``behind_s``: seconds since the commit of the last change read, 0 when nothing more is there."""
 
     retained_bytes: int
     retained_bytes_max: int
+    behind_s: float = 0.0
     may_drop: bool = False  # above the bound the stream is given up and begins again with a snapshot
 
 

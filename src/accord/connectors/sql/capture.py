@@ -13,20 +13,24 @@ at a transaction. ``pending``: entities whose snapshot is not finished, with the
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import hashlib
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
+from collections.abc import Sequence
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 
 from accord.connectors.sql import capture_setup as setup
-from accord.connectors.sql.capture_rows import Binding, finder, loaders_of, snapshot_entity
+from accord.connectors.sql.capture_base import (
+    LINGER_S,
+    PAGE_BYTES_MAX,
+    PAGE_CHANGES,
+    POSITION_EVERY_S,
+    QUIET_S,
+    CaptureStream,
+)
+from accord.connectors.sql.capture_records import finder
+from accord.connectors.sql.capture_rows import Binding, loaders_of
 from accord.connectors.sql.database import Database
 from accord.connectors.sql.errors import outcome_of
 from accord.connectors.sql.pgoutput import (
@@ -43,44 +47,26 @@ from accord.connectors.sql.pgoutput import (
     lsn_text,
 )
 from accord.connectors.sql.replication import Replication
-from accord.connectors.sql.source import page_after
 from accord.connectors.sql.spec import SqlSettings
-from accord.connectors.sql.tables import Misfit, extra_of, plan_of, table_name
+from accord.connectors.sql.tables import Misfit, plan_of, table_name
 from accord.record import Entity, Outcome, Reconnect, Reject
 from accord.sdk.capture import Capture, CaptureLag, Change, ChangeKind, ChangePage
-from accord.sdk.connector import ReadFailed
-from accord.sdk.http import encode_json
 
-R = TypeVar("R")
 MAY_REPLICATE = "run: ALTER ROLE … REPLICATION, and make it the owner of the tables (or create the publication for it)"
-PAGE_CHANGES = 2_000  # of one commit in the journal
-PAGE_BYTES_MAX = 8 * 2**20  # of the rows of a page; a page has at least one
-POSITION_EVERY_S = 10.0  # how often the position alone is journaled while only other tables change
 DONE = 2**62  # a transaction that is done altogether
-QUIET_S = 1.0  # how long `next` waits for a first change
-LINGER_S = 0.02  # how long a page that has one waits for more
 
 
-class SlotStream:
-    """A ``ChangeStream``. Its blocking work runs on a thread of its own."""
+class SlotStream(CaptureStream):
+    """A ``ChangeStream``."""
 
     def __init__(
         self, database: Database, settings: SqlSettings, names: setup.Names, entities: Sequence[Entity], position: Any
     ) -> None:
-        self._database = database
-        self._settings = settings
+        super().__init__(database, settings, entities, position)
         self._names = names
-        self._entities = {entity.name: entity for entity in entities}
-        self._zone = ZoneInfo(settings.zone)
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="accord-changes")
-        self._position: dict[str, Any] = dict(position) if isinstance(position, dict) else {}
-        self._held = ExitStack()
         self._wire: Replication | None = None
-        self._looking: sa.Connection | None = None
-        self._frozen: sa.Connection | None = None  # inside the exported snapshot
         self._by_oid: dict[int, str] = {}
         self._bindings: dict[int, Binding] = {}
-        self._notices: list[str] = []
         self._relations: dict[int, Relation] = {}
         self._txn: Begin | None = None
         self._index = 0  # changes of the transaction so far
@@ -89,15 +75,6 @@ class SlotStream:
         self._is_streaming = False
         self._told_at_s = time.monotonic()
         self._told_lsn = ""
-
-    async def open(self) -> None:
-        await self._run(self._open)
-
-    async def next(self) -> ChangePage | None:
-        return await self._run(self._next)
-
-    async def confirm(self, position: Any) -> None:
-        await self._run(self._confirm, position)
 
     async def lag(self) -> CaptureLag:
         def look() -> int:
@@ -111,26 +88,17 @@ class SlotStream:
             retained_bytes=retained, retained_bytes_max=spec.lag_max, may_drop=spec.above_lag == "snapshot"
         )
 
-    async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._held.close)
-        self._thread.shutdown(wait=False)
+    def _outcome_of(self, error: Exception) -> Outcome | None:
+        if isinstance(error, sa.exc.SQLAlchemyError):
+            return _outcome(getattr(error, "orig", None) or error, error)
+        if isinstance(error, psycopg.Error):
+            return _outcome(error, error)
+        if isinstance(error, (ProtocolError, OSError)):
+            return Reconnect(f"the stream of changes broke: {error}")
+        return None
 
-    async def _run(self, work: Callable[..., R], *arguments: Any) -> R:
-        future = asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-        found: R = await self._translated(future)
-        return found
-
-    async def _translated(self, work: Any) -> Any:
-        try:
-            return await work
-        except Misfit as misfit:
-            raise ReadFailed(misfit.reject) from None
-        except sa.exc.SQLAlchemyError as error:
-            raise ReadFailed(_outcome(getattr(error, "orig", None) or error, error)) from None
-        except psycopg.Error as error:
-            raise ReadFailed(_outcome(error, error)) from error
-        except (ProtocolError, OSError) as error:
-            raise ReadFailed(Reconnect(f"the stream of changes broke: {error}")) from None
+    def _point(self) -> str:
+        return str(self._position["lsn"])
 
     # Opening
 
@@ -190,30 +158,13 @@ class SlotStream:
         assert self._wire is not None
         setup.drop_slot(connection, self._names.slot)  # of a beginning that nobody has journaled
         point, snapshot = self._wire.create_slot(self._names.slot)
-        is_wanted = self._settings.changes.snapshot
-        self._position = {
-            "slot": self._names.slot,
-            "lsn": point,
-            "pending": dict.fromkeys(self._entities) if is_wanted else {},
-            "tables": [] if is_wanted else sorted(self._entities),
-        }
-        if is_wanted:
+        self._position = {"slot": self._names.slot, "lsn": point, **self._beginning()}
+        if self._settings.changes.snapshot:
             frozen = self._held.enter_context(self._database.engine.connect())
             frozen = frozen.execution_options(isolation_level="REPEATABLE READ")
             frozen.begin()
             frozen.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
             self._frozen = frozen
-
-    def _join_tables(self) -> None:
-        """Entities new to the stream get their snapshot; those nobody wants any more would need one again."""
-        known = [name for name in self._position.get("tables", []) if name in self._entities]
-        pending = {n: at for n, at in (self._position.get("pending") or {}).items() if n in self._entities}
-        new = [name for name in self._entities if name not in known and name not in pending]
-        if not self._settings.changes.snapshot:
-            known, new = [*known, *new], []
-        self._position = {**self._position, "tables": sorted(known), "pending": {**pending, **dict.fromkeys(new)}}
-
-    # The snapshot
 
     def _next(self) -> ChangePage | None:
         if self._position["pending"]:
@@ -222,51 +173,14 @@ class SlotStream:
             self._start()
         return self._stream_page()
 
-    def _snapshot_page(self) -> ChangePage:
-        name, at = next(iter(self._position["pending"].items()))
-        entity = self._entities[name]
-        connection = self._frozen or self._looking
-        assert connection is not None
-        plan = plan_of(connection, snapshot_entity(entity, extra_of(entity), PAGE_CHANGES), self._zone)
-        page, has_more = page_after(connection, plan, at, False)
-        if self._frozen is None:
-            connection.rollback()
-        point = self._position["lsn"]
-        changes = [
-            Change(
-                entity=name,
-                kind=ChangeKind.SNAPSHOT,
-                record=record,
-                event_id=f"{point}:{_key_digest(entity, record)}",
-                origin=f"snapshot at {point}",
-            )
-            for record in page.records
-        ]
-        pending = {**self._position["pending"], name: page.position}
-        tables = self._position["tables"]
-        if not has_more:
-            del pending[name]
-            tables = sorted({*tables, name})
-        self._position = {**self._position, "pending": pending, "tables": tables}
-        notices, self._notices = tuple(self._notices), []
-        return ChangePage(changes=changes, position=dict(self._position), notices=notices)
-
     # The stream
 
     def _start(self) -> None:
         assert self._wire is not None
-        if self._frozen is not None:
-            self._frozen.rollback()
-            self._frozen.close()
-            self._frozen = None
         connection = self._looking_at()
         self._load_of = loaders_of(connection.connection.driver_connection)
         self._wire.start(self._names.slot, self._names.publication, lsn_of(self._position["lsn"]))
         self._is_streaming = True
-
-    def _looking_at(self) -> sa.Connection:
-        assert self._looking is not None
-        return self._looking
 
     def _stream_page(self) -> ChangePage | None:
         """Changes until the page is full or the stream is quiet. A page may end inside a transaction; a truncate is alone."""
@@ -301,8 +215,7 @@ class SlotStream:
         if not (changes or self._notices or is_due):
             return None
         self._told_at_s, self._told_lsn = now_s, self._position["lsn"]
-        notices, self._notices = tuple(self._notices), []
-        return ChangePage(changes=changes, position=self._place(), notices=notices)
+        return ChangePage(changes=changes, position=self._place(), notices=self._told_notices())
 
     def _message(self, wait_s: float) -> tuple[Message, int]:
         """The next message and its size; size 0: nothing came in time. None with a size: nothing that matters."""
@@ -404,11 +317,6 @@ class SlotStream:
     def _confirm(self, position: Any) -> None:
         if self._wire is not None and self._is_streaming:
             self._wire.flushed(lsn_of((position or {}).get("lsn", "0/0")))
-
-
-def _key_digest(entity: Entity, record: dict[str, Any]) -> str:
-    text = encode_json([entity.name, *(record[name] for name in entity.key)])
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 def _outcome(original: BaseException, error: BaseException) -> Outcome:

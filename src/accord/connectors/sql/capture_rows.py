@@ -6,17 +6,16 @@ is FULL, else looked up in the table as it is now: that value is the same or a n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import psycopg
 import sqlalchemy as sa
 from psycopg import pq
 from psycopg.adapt import Transformer
 
+from accord.connectors.sql.capture_records import KINDS, Find, change_of, key_text, only_gone, updated
 from accord.connectors.sql.pgoutput import UNCHANGED, Relation, Row, Values
-from accord.connectors.sql.source import row_by_key
 from accord.connectors.sql.tables import Misfit, Plan
 from accord.record import Entity
 from accord.sdk.capture import Change, ChangeKind
@@ -54,7 +53,7 @@ class Binding:
             )
             raise Misfit(reason, ", ".join(self.entity.key), "connector.sql-identity")
 
-    def changes(self, row: Row, event_id: str, find: Callable[[str], dict[str, Any] | None]) -> list[Change]:
+    def changes(self, row: Row, event_id: str, find: Find) -> list[Change]:
         """One change, two when the key changes, none when the row of an update is gone already (its delete follows).
         ``find``: the row with this key as it is now."""
         try:
@@ -62,57 +61,29 @@ class Binding:
         except (psycopg.Error, ValueError, ArithmeticError) as error:
             reason = f"the row cannot be read: {type(error).__name__}"
             record = self._raw(row.new or row.old or [])
-            kind = _KINDS[row.kind]
-            return [self._change(kind, record, event_id, malformed=reason)]
+            return [change_of(self.entity, KINDS[row.kind], record, event_id, malformed=reason)]
 
-    def _changes(self, row: Row, event_id: str, find: Callable[[str], dict[str, Any] | None]) -> list[Change]:
+    def _changes(self, row: Row, event_id: str, find: Find) -> list[Change]:
         if row.new is None:
             assert row.old is not None
             fields = self._key if row.old_is_key else self._fields
-            return [self._change(ChangeKind.DELETE, _record(fields, row.old), event_id)]
+            return [change_of(self.entity, ChangeKind.DELETE, _record(fields, row.old), event_id)]
         if row.kind == "I":
-            return [self._change(ChangeKind.INSERT, _record(self._fields, row.new), event_id)]
+            return [change_of(self.entity, ChangeKind.INSERT, _record(self._fields, row.new), event_id)]
         old = _record(self._key if row.old_is_key else self._fields, row.old) if row.old is not None else None
         key = _record(self._key, row.new if row.old is None else _filled(row.new, row.old))
         values = row.new if row.old is None or row.old_is_key else _filled(row.new, row.old)
         try:
             record = _record(self._fields, values)
         except _Hole:
-            found = find("|".join(_text(key[name]) for name in self.entity.key))
+            found = find(key_text(self.entity, key))
             if found is None:
-                return self._only_delete(old, key, event_id)
+                return only_gone(self.entity, old, key, event_id)
             record = {
                 field: found[field] if values[index] is UNCHANGED else _value(convert, values[index])
                 for field, index, convert in self._fields
             }
-        if old is not None and any(old[name] != record[name] for name in self.entity.key):
-            gone = self._change(ChangeKind.DELETE, old, f"{event_id}-")
-            return [gone, self._change(ChangeKind.INSERT, record, event_id, old)]
-        return [self._change(ChangeKind.UPDATE, record, event_id, old)]
-
-    def _only_delete(self, old: dict[str, Any] | None, key: dict[str, Any], event_id: str) -> list[Change]:
-        """The row of an update is gone, which the stream will tell; under its old key it is gone already."""
-        if old is not None and any(old[name] != key[name] for name in self.entity.key):
-            return [self._change(ChangeKind.DELETE, old, f"{event_id}-")]
-        return []
-
-    def _change(
-        self,
-        kind: ChangeKind,
-        record: dict[str, Any],
-        event_id: str,
-        old: dict[str, Any] | None = None,
-        malformed: str = "",
-    ) -> Change:
-        return Change(
-            entity=self.entity.name,
-            kind=kind,
-            record=record,
-            event_id=event_id,
-            old=old,
-            malformed=malformed,
-            origin=f"change {event_id}",
-        )
+        return updated(self.entity, old, record, event_id)
 
     def _raw(self, values: Values) -> dict[str, Any]:
         return {
@@ -120,9 +91,6 @@ class Binding:
             for field, index, _ in self._fields
             if index < len(values)
         }
-
-
-_KINDS: Mapping[str, ChangeKind] = {"I": ChangeKind.INSERT, "U": ChangeKind.UPDATE, "D": ChangeKind.DELETE}
 
 
 def _record(fields: list[tuple[str, int, Convert]], values: Values) -> dict[str, Any]:
@@ -146,10 +114,6 @@ def _filled(new: Values, old: Values) -> Values:
     return [before if after is UNCHANGED else after for after, before in zip(new, old, strict=True)]
 
 
-def _text(value: Any) -> str:
-    return ("true" if value else "false") if isinstance(value, bool) else str(value)
-
-
 def _converter(plan: Plan, field: str, oid: int, load_of: LoaderOf, dialect: sa.Dialect) -> Convert:
     load = load_of(oid)
     decode = plan.columns.decoders[field]
@@ -162,16 +126,6 @@ def _converter(plan: Plan, field: str, oid: int, load_of: LoaderOf, dialect: sa.
         return None if value is None else decode(value)
 
     return convert
-
-
-def finder(connection: sa.Connection, plan: Plan) -> Callable[[str], dict[str, Any] | None]:
-    return lambda key: row_by_key(connection, plan, key)
-
-
-def snapshot_entity(entity: Entity, extra: Any, rows: int) -> Entity:
-    """The entity as a snapshot reads it: whole, by key, in pages of ``rows``."""
-    whole = msgspec.structs.replace(extra, cursor="", overlap=0, page_rows=rows)
-    return msgspec.structs.replace(entity, extra=whole)
 
 
 def loaders_of(driver_connection: Any) -> LoaderOf:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from accord.connectors.sql import binlog_setup
 from accord.connectors.sql import capture_setup as setup
 from accord.connectors.sql.bulk.ledger import Ledger
 from accord.connectors.sql.bulk.load import SqlLoad
@@ -265,19 +266,37 @@ class SqlConnection(Connection):
         return SqlLoad(self.database, self._plan, entity, spec, ledger, self._settings.effects_kept, self._zone)
 
     def changes(self, entities: Sequence[Entity], position: Any) -> ChangeStream:
+        if self.database.is_mysql:
+            from accord.connectors.sql.binlog_stream import BinlogStream  # PyMySQL is an extra
+
+            return BinlogStream(self.database, self._settings, self._context.system, entities, position)
+        self._need_postgresql()
         from accord.connectors.sql.capture import SlotStream  # psycopg is an extra
 
         return SlotStream(self.database, self._settings, self._capture_names, entities, position)
 
     async def captures(self) -> Sequence[Capture]:
+        if self.database.is_mysql:
+            return [await self._reading(binlog_setup.captured)]
+        self._need_postgresql()
         found: Capture | None = await self._reading(setup.slot_of, self._capture_names.slot)
         return [found] if found is not None else []
 
     async def drop_capture(self) -> bool:
+        """A binary log is kept for nobody: there is nothing to take away."""
+        if self.database.is_mysql:
+            return False
+        self._need_postgresql()
         is_dropped: bool = await self._reading(setup.drop_slot, self._capture_names.slot)
         if not self._settings.changes.publication:  # one that was named is the database's own
             await self._reading(setup.drop_publication, self._capture_names.publication)
         return is_dropped
+
+    def _need_postgresql(self) -> None:
+        name = self.database.engine.dialect.name
+        if name != "postgresql":
+            reason = f"the log of a database of the kind '{name}' cannot be read; use {{poll: …}}"
+            raise ReadFailed(Reject(reason, code="connector.sql-schema"))
 
     @property
     def _capture_names(self) -> setup.Names:

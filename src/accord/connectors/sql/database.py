@@ -173,6 +173,7 @@ class Database:
     def __init__(self, settings: SqlSettings, url: sa.URL) -> None:
         self.engine = make_engine(url, settings)
         self.is_sqlite = url.get_backend_name() == "sqlite"
+        self.is_mysql = url.get_backend_name() in ("mysql", "mariadb")
         self.threads_count = 1 if self.is_sqlite else min(settings.connections_max, 4 * (os.cpu_count() or 1))
         self._threads = concurrent.futures.ThreadPoolExecutor(self.threads_count, thread_name_prefix="accord-sql")
 

@@ -82,10 +82,10 @@ def _load_modes(entity: Entity) -> frozenset[LoadMode]:
 
 
 def _can_stream(settings: SqlSettings, entity: Entity) -> bool:
-    """A keyed table of PostgreSQL; an address that is a secret is taken for one, and the stream itself says if not."""
+    """A keyed table of a database whose log is read; an address that is a secret is taken for one, and the stream says if not."""
     extra = extra_of(entity)
-    is_postgresql = isinstance(settings.url, Secret) or settings.url.startswith("postgresql")
-    return is_postgresql and bool(entity.key) and not (extra.query or extra.children)
+    has_log = isinstance(settings.url, Secret) or settings.url.startswith(("postgresql", "mariadb", "mysql"))
+    return has_log and bool(entity.key) and not (extra.query or extra.children)
 
 
 def _operation(name: str, spec: SqlOperation, faults: Faults) -> Operation:

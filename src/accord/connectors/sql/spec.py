@@ -42,15 +42,19 @@ class SqlOperation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SqlChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """How changes are captured from PostgreSQL's log. ``slot`` and ``publication``: ``accord_`` and the system's name unless given.
+    """How changes are captured from a database's log. ``slot`` and ``publication`` (PostgreSQL): ``accord_`` and the system's name
+    unless given. ``server_id`` (MariaDB, MySQL): by which the server knows this reader, another one for each; 0: made of the system's
+    name. ``cascades``: whether foreign keys may change rows, which the binary log does not tell.
 
-    ``lag_max``: bytes of log the server may keep for the slot; above it an event warns, or (``above_lag: snapshot``) the slot is given
-    up and everything begins again with a snapshot. ``on_lost``: what to do when the slot does not hold what was not read yet.
-    ``snapshot: false``: only changes from now on.
+    ``lag_max``: bytes of log not read yet (PostgreSQL: that the server keeps for the slot); above it an event warns, or
+    (``above_lag: snapshot``) what is behind is given up and everything begins again with a snapshot. ``on_lost``: what to do when the
+    log does not hold what was not read yet. ``snapshot: false``: only changes from now on.
     """
 
     slot: Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9_]{1,63})?$")] = ""
     publication: Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9_]{1,63})?$")] = ""
+    server_id: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
+    cascades: Literal["stop", "accept"] = "stop"
     snapshot: bool = True
     lag_max: Size = 2 * 2**30  # bytes: a tenth of a small server's disk
     above_lag: Literal["warn", "snapshot"] = "warn"
