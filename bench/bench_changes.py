@@ -1,7 +1,7 @@
-"""Changes captured from PostgreSQL's log: how fast, and whether anything is lost when reader and database are killed.
+"""Changes captured from a database's log: how fast, and whether anything is lost when reader and database are killed.
 
     python bench/bench_changes.py rate [--rows 200000]
-    python bench/bench_changes.py faults [--changes 1000000] [--kills 20] [--restarts 3]
+    python bench/bench_changes.py faults [--changes 1000000] [--kills 20] [--restarts 3] [--database mariadb]
 
 ``rate``: one transaction of so many inserts and one of as many updates; changes per second (wall and CPU of the reader) decoded to
 records, and accepted into a journal. ``faults``: people change a table in four threads while the process that reads it into a journal is
@@ -29,8 +29,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import psycopg
 import uvloop
+from tests.journeys import captured_mariadb
 from tests.journeys.captured import TABLES, People, files, retained_bytes
-from tests.servers import PostgresServer, running_postgres
+from tests.servers import BINLOG, MariaServer, PostgresServer, running_mariadb, running_postgres
 
 from accord.engine.accept import Acceptor
 from accord.engine.changes import ChangeReader
@@ -122,27 +123,70 @@ def rate(rows: int) -> None:
         )
 
 
-def faults(changes: int, kills: int, restarts: int) -> None:
-    chance = random.Random(11)
-    with running_postgres() as server, tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        make(folder, server.url)
+class OnPostgres:
+    """What the faults bench asks of a database."""
+
+    running = staticmethod(running_postgres)
+    people = People
+    retained = staticmethod(retained_bytes)
+
+    def make(self, server: PostgresServer) -> None:
         with psycopg.connect(server.url, autocommit=True) as db:
             db.execute(TABLES)
             db.execute("INSERT INTO orders SELECT i, 'old', i, NULL FROM generate_series(1, 50000) AS i")
-        people = [People(server, changes // 4, seed, rows_max=1_600, ids=40_000) for seed in range(4)]
+
+    def readers(self, server: PostgresServer) -> int:
+        return slots(server)
+
+    def table(self, server: PostgresServer) -> dict[int, Any]:
+        with psycopg.connect(server.url) as connection:
+            return {row[0]: tuple(row[1:]) for row in connection.execute("SELECT id, name, total, note FROM orders")}
+
+
+class OnMariaDB:
+    """Its server keeps its log for nobody: nothing is retained for the reader."""
+
+    people = captured_mariadb.MariaPeople
+
+    def running(self) -> Any:
+        return running_mariadb(BINLOG)
+
+    def retained(self, server: MariaServer) -> int:
+        return 0
+
+    def make(self, server: MariaServer) -> None:
+        captured_mariadb.make(server, 50_000)
+
+    def readers(self, server: MariaServer) -> int:
+        with captured_mariadb.connected(server) as db:
+            db.execute("SELECT count(*) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'")
+            return int(db.fetchone()[0])
+
+    def table(self, server: MariaServer) -> dict[int, Any]:
+        with captured_mariadb.connected(server) as db:
+            db.execute("SELECT id, name, total, note FROM orders")
+            return {row[0]: tuple(row[1:]) for row in db.fetchall()}
+
+
+def faults(on: Any, changes: int, kills: int, restarts: int) -> None:
+    chance = random.Random(11)
+    with on.running() as server, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make(folder, server.url)
+        on.make(server)
+        people = [on.people(server, changes // 4, seed, rows_max=1_600, ids=40_000) for seed in range(4)]
         what = ["kill"] * kills + ["restart"] * restarts
         chance.shuffle(what)
         begun, most = time.monotonic(), 0
         reader = start(folder)
-        wait(lambda: slots(server), "the stream has begun")  # what people did before it would be in the snapshot
+        wait(lambda: on.readers(server), "the stream has begun")  # what people did before it would be in the snapshot
         for one in people:
             one.start()
         for number, disturbance in enumerate(what, start=1):
             share = number / (len(what) + 1)
             wait(lambda share=share: sum(one.done for one in people) >= changes * share, "people work", people)  # type: ignore[misc]
             wait(lambda share=share: journaled(folder) >= changes * share * 0.8, "the reader keeps up")  # type: ignore[misc]
-            most = max(most, retained_bytes(server))
+            most = max(most, on.retained(server))
             if disturbance == "kill":
                 reader.kill()
                 reader.wait()
@@ -152,10 +196,10 @@ def faults(changes: int, kills: int, restarts: int) -> None:
                 server.start()
         for one in people:
             one.join()
-        wait(lambda: is_played(server, folder), "table and journal agree", people)
+        wait(lambda: is_played(on.table(server), folder), "table and journal agree", people)
         took = time.monotonic() - begun
-        wait(lambda: retained_bytes(server) < 64 * 2**20, "the slot lets the log go")
-        left = retained_bytes(server)
+        wait(lambda: on.retained(server) < 64 * 2**20, "the slot lets the log go")
+        left = on.retained(server)
         reader.kill()
         reader.wait()
         done, twice = sum(one.done for one in people), doubled(folder)
@@ -167,7 +211,7 @@ def faults(changes: int, kills: int, restarts: int) -> None:
                     "kills": kills,
                     "restarts": restarts,
                     "seconds": round(took, 1),
-                    "table equals journal": is_played(server, folder),
+                    "table equals journal": is_played(on.table(server), folder),
                     "twice": twice,
                     "log kept at most (MiB)": round(most / 2**20, 1),
                     "log kept at the end (MiB)": round(left / 2**20, 1),
@@ -201,7 +245,7 @@ def doubled(folder: Path) -> int:
     return twice
 
 
-def is_played(server: PostgresServer, folder: Path) -> bool:
+def is_played(table: dict[int, Any], folder: Path) -> bool:
     """Whether the changes in the journal, played in order, give the table."""
     rows: dict[int, Any] = {}
     with closing(sqlite3.connect(f"file:{folder / JOURNAL}?mode=ro", uri=True, timeout=10)) as db:
@@ -212,8 +256,6 @@ def is_played(server: PostgresServer, folder: Path) -> bool:
                 rows.pop(record["id"], None)
             else:
                 rows[record["id"]] = (record["name"], record["total"], record["note"])
-    with psycopg.connect(server.url) as connection:
-        table = {row[0]: tuple(row[1:]) for row in connection.execute("SELECT id, name, total, note FROM orders")}
     return rows == table
 
 
@@ -245,13 +287,19 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=1_000_000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--restarts", type=int, default=3)
+    parser.add_argument("--database", choices=["postgresql", "mariadb"], default="postgresql")
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     match options.what:
         case "rate":
             rate(options.rows)
         case "faults":
-            faults(options.changes, options.kills, options.restarts)
+            faults(
+                OnMariaDB() if options.database == "mariadb" else OnPostgres(),
+                options.changes,
+                options.kills,
+                options.restarts,
+            )
         case "read":
             uvloop.run(read(options.folder))
 

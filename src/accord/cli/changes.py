@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group("changes", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """What databases keep so that no change is missed: replication slots and how much log they hold."""
+    """What databases keep so that no change is missed: replication slots, binary logs, and how much log they hold."""
 
 
 @command.command("list")

@@ -73,6 +73,13 @@ class ChangeReader:
         self._is_behind = False
 
     async def run(self) -> None:
+        try:
+            await self._read_forever()
+        finally:  # another member may read from now on, and its figures count
+            self._observer.metrics.changes_retained_bytes.pop(self._port.name, None)
+            self._observer.metrics.changes_behind_s.pop(self._port.name, None)
+
+    async def _read_forever(self) -> None:
         while True:
             if self._port.gate.is_paused:
                 await self._clock.sleep(PAUSED_WAIT_S)
@@ -166,6 +173,7 @@ class ChangeReader:
         lag = await stream.lag()
         metrics = self._observer.metrics
         metrics.changes_retained_bytes[self._port.name] = lag.retained_bytes
+        metrics.changes_behind_s[self._port.name] = lag.behind_s
         is_behind = lag.retained_bytes > lag.retained_bytes_max
         if is_behind != self._is_behind:
             kind = ChangesBehind if is_behind else ChangesCaughtUp

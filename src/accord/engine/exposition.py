@@ -129,6 +129,11 @@ def _of_systems(status: Mapping[str, Any], metrics: MetricsView) -> Iterator[Met
     for name, size_bytes in metrics.changes_retained_bytes.items():
         retained.add_metric([name], size_bytes)
     yield retained
+    text = "Since the commit of the last change read, 0 when there is nothing more"
+    behind = _gauge("accord_changes_behind_seconds", text, ["system"])
+    for name, behind_s in metrics.changes_behind_s.items():
+        behind.add_metric([name], behind_s)
+    yield behind
 
 
 def _of_engine(status: Mapping[str, Any], metrics: MetricsView) -> Iterator[Metric]:

@@ -98,7 +98,10 @@ class MetricsView(msgspec.Struct, frozen=True, kw_only=True):
     refused: dict[str, dict[str, int]]
     commit: HistogramView
     operations: int
-    changes_retained_bytes: dict[str, int] = {}  # log that databases keep for streams of changes, by system
+    changes_retained_bytes: dict[
+        str, int
+    ] = {}  # log that databases keep for streams of changes, or that is not read, by system
+    changes_behind_s: dict[str, float] = {}  # since the commit of the last change read, 0 when there is nothing more
 
 
 class FlowMetrics:
@@ -160,6 +163,7 @@ class Metrics:
         self.commits = CommitMetrics()
         self.refused: collections.Counter[tuple[str, int]] = collections.Counter()  # by system and status
         self.changes_retained_bytes: dict[str, int] = {}
+        self.changes_behind_s: dict[str, float] = {}
 
     def flow(self, name: str) -> FlowMetrics:
         found = self._flows.get(name)
@@ -184,6 +188,7 @@ class Metrics:
             commit=self.commits.duration.view(),
             operations=self.commits.operations,
             changes_retained_bytes=dict(self.changes_retained_bytes),
+            changes_behind_s=dict(self.changes_behind_s),
         )
 
 
@@ -211,6 +216,7 @@ def added_up(views: Sequence[MetricsView]) -> MetricsView:
         commit=_histogram([view.commit for view in views]),
         operations=sum(view.operations for view in views),
         changes_retained_bytes=_counts([view.changes_retained_bytes for view in views]),
+        changes_behind_s={name: max(found) for name, found in _by_name([v.changes_behind_s for v in views]).items()},
     )
 
 

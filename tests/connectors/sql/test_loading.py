@@ -110,10 +110,14 @@ def test_columns_of_json_can_be_compared(database: TestDatabase) -> None:
     assert (told.inserted, told.updated, told.unchanged) == (0, 1, 1)
 
 
-@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
 def test_the_limit_of_single_statements_is_not_that_of_a_load(database: TestDatabase) -> None:
-    slow = "CREATE OR REPLACE FUNCTION slow() RETURNS trigger AS 'BEGIN PERFORM pg_sleep(0.04); RETURN NEW; END' LANGUAGE plpgsql"
-    trigger = "CREATE TRIGGER slow BEFORE INSERT ON {name} FOR EACH ROW EXECUTE FUNCTION slow()"
-    target = Target(database, PLAIN, slow, trigger)
+    slow = [
+        "CREATE OR REPLACE FUNCTION slow() RETURNS trigger AS 'BEGIN PERFORM pg_sleep(0.04); RETURN NEW; END' LANGUAGE plpgsql",
+        "CREATE TRIGGER slow BEFORE INSERT ON {name} FOR EACH ROW EXECUTE FUNCTION slow()",
+    ]
+    if database.name == "mariadb":
+        slow = ["CREATE TRIGGER slow_{name} BEFORE INSERT ON {name} FOR EACH ROW DO SLEEP(0.04)"]
+    target = Target(database, PLAIN, *slow)
     target.run(LoadMode.REPLACE, [(n, n, None) for n in range(50)], statement_timeout=dt.timedelta(seconds=1))
     assert len(target.rows()) == 50

@@ -34,6 +34,7 @@ from accord.connectors.sql.capture_rows import Binding, loaders_of
 from accord.connectors.sql.database import Database
 from accord.connectors.sql.errors import outcome_of
 from accord.connectors.sql.pgoutput import (
+    EPOCH_UNIX_US,
     Begin,
     Commit,
     Keepalive,
@@ -75,6 +76,7 @@ class SlotStream(CaptureStream):
         self._is_streaming = False
         self._told_at_s = time.monotonic()
         self._told_lsn = ""
+        self._behind_s = 0.0
 
     async def lag(self) -> CaptureLag:
         def look() -> int:
@@ -85,7 +87,10 @@ class SlotStream(CaptureStream):
         spec = self._settings.changes
         retained = await self._translated(self._database.run(look))
         return CaptureLag(
-            retained_bytes=retained, retained_bytes_max=spec.lag_max, may_drop=spec.above_lag == "snapshot"
+            retained_bytes=retained,
+            retained_bytes_max=spec.lag_max,
+            may_drop=spec.above_lag == "snapshot",
+            behind_s=self._behind_s,
         )
 
     def _outcome_of(self, error: Exception) -> Outcome | None:
@@ -225,9 +230,11 @@ class SlotStream(CaptureStream):
         assert self._wire is not None
         frame = self._wire.receive(wait_s)
         if frame is None:
+            self._behind_s = 0.0
             return None, 0
         if isinstance(frame, Keepalive):
             if self._txn is None:
+                self._behind_s = 0.0
                 self._reached(frame.end_lsn)
             if frame.wants_reply:
                 self._wire.tell()
@@ -243,6 +250,7 @@ class SlotStream(CaptureStream):
                     changes.extend(binding.changes(message, self._event_id(), find))
             case Begin():
                 self._txn, self._index = message, 0
+                self._behind_s = max(0.0, time.time() - (message.commit_time_us + EPOCH_UNIX_US) / 1e6)
                 text = lsn_text(message.final_lsn)
                 is_known = message.final_lsn < lsn_of(self._position["lsn"])
                 self._done = DONE if is_known else self._position["index"] if self._position.get("txn") == text else 0

@@ -36,6 +36,7 @@ from accord.sdk.capture import Capture, ChangeStream
 from accord.sdk.connector import CallItem, Connection, Context, Operation, Page, ReadFailed, WriteItem, WriteMode
 from accord.sdk.shape import Shape
 
+LOAD_STATEMENT_MAX_S = 6 * 3600.0  # of a load's statement: a merge takes as long as the table is large, but ends
 _Pending = tuple[Sequence[WriteItem], "asyncio.Future[Outcome]"]
 
 
@@ -58,6 +59,7 @@ class SqlConnection(Connection):
         self._runners: dict[tuple[str, WriteMode], int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._database: Database | None = None
+        self._loading: Database | None = None
 
     @property
     def database(self) -> Database:
@@ -93,6 +95,9 @@ class SqlConnection(Connection):
         if self._database is not None:
             await asyncio.to_thread(self._database.dispose)
             self._database = None
+        if self._loading is not None:
+            await asyncio.to_thread(self._loading.dispose)
+            self._loading = None
 
     async def check(self) -> Outcome:
         return await self.database.run(self._check)
@@ -263,7 +268,19 @@ class SqlConnection(Connection):
     def load(self, entity: Entity, spec: LoadSpec) -> SqlLoad:
         """See ``accord.sdk.bulk.BulkTarget``."""
         ledger = Ledger(self._settings.effects_table)
-        return SqlLoad(self.database, self._plan, entity, spec, ledger, self._settings.effects_kept, self._zone)
+        return SqlLoad(
+            self._loading_database(), self._plan, entity, spec, ledger, self._settings.effects_kept, self._zone
+        )
+
+    def _loading_database(self) -> Database:
+        """MariaDB and MySQL limit statements by session, the driver by connection: loads have connections of their own. PostgreSQL lifts
+        its limit in each transaction."""
+        if not self.database.is_mysql:
+            return self.database
+        if self._loading is None:
+            url = read_url(self._settings, self._context.folder)
+            self._loading = Database(self._settings, url, LOAD_STATEMENT_MAX_S)
+        return self._loading
 
     def changes(self, entities: Sequence[Entity], position: Any) -> ChangeStream:
         if self.database.is_mysql:

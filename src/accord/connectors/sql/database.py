@@ -58,13 +58,16 @@ def read_url(settings: SqlSettings, folder: Path) -> sa.URL:
     return url
 
 
-def make_engine(url: sa.URL, settings: SqlSettings) -> sa.Engine:
+def make_engine(url: sa.URL, settings: SqlSettings, statement_s: float = 0.0) -> sa.Engine:
+    """``statement_s``: instead of the settings' ``statement_timeout``; locks are waited for as the settings say."""
     backend = url.get_backend_name()
     options: dict[str, Any] = {
         "hide_parameters": True,
         "json_serializer": lambda value: encode_json(value).decode(),
         "json_deserializer": lambda text: decode_json(text if isinstance(text, bytes) else text.encode()),
-        "connect_args": _connect_arguments(backend, settings),
+        "connect_args": _connect_arguments(
+            backend, settings, statement_s or settings.statement_timeout.total_seconds()
+        ),
     }
     if backend == "sqlite":
         is_memory = not url.database or url.database == ":memory:"
@@ -91,12 +94,11 @@ def make_engine(url: sa.URL, settings: SqlSettings) -> sa.Engine:
     if backend == "sqlite":
         _prepare_sqlite(engine)
     elif backend in ("mysql", "mariadb"):
-        _prepare_mysql(engine, settings)
+        _prepare_mysql(engine, settings, statement_s or settings.statement_timeout.total_seconds())
     return engine
 
 
-def _connect_arguments(backend: str, settings: SqlSettings) -> dict[str, Any]:
-    statement_s = settings.statement_timeout.total_seconds()
+def _connect_arguments(backend: str, settings: SqlSettings, statement_s: float) -> dict[str, Any]:
     connect_s = max(1, int(settings.connect_timeout.total_seconds()))
     match backend:
         case "postgresql":
@@ -130,14 +132,14 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _prepare_mysql(engine: sa.Engine, settings: SqlSettings) -> None:
-    statement_s = settings.statement_timeout.total_seconds()
+def _prepare_mysql(engine: sa.Engine, settings: SqlSettings, statement_s: float) -> None:
+    lock_s = max(1, int(settings.statement_timeout.total_seconds()))
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SET SESSION time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
-            cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", (max(1, int(statement_s)),))
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", (lock_s,))
             cursor.execute("SELECT VERSION()")
             if "maria" in str(cursor.fetchone()[0]).lower():
                 cursor.execute("SET SESSION max_statement_time = %s", (statement_s,))
@@ -170,8 +172,8 @@ def as_sqlalchemy(connection: sa.Connection, statement: str) -> Iterator[None]:
 class Database:
     """Engine and threads of one system."""
 
-    def __init__(self, settings: SqlSettings, url: sa.URL) -> None:
-        self.engine = make_engine(url, settings)
+    def __init__(self, settings: SqlSettings, url: sa.URL, statement_s: float = 0.0) -> None:
+        self.engine = make_engine(url, settings, statement_s)
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self.is_mysql = url.get_backend_name() in ("mysql", "mariadb")
         self.threads_count = 1 if self.is_sqlite else min(settings.connections_max, 4 * (os.cpu_count() or 1))
