@@ -58,7 +58,11 @@ class CsvBlocks:
             table = self._table(text)
             if table is not None:
                 return self._typed(table, None, [], Mark(mark.offset + len(raw), mark.number + table.height), is_end)
-        return self._careful(raw, self._split(text), text, mark, is_end)
+        lines = self._split(text)
+        table = self._whole(text, lines)
+        if table is not None:
+            return self._typed(table, None, [], Mark(mark.offset + len(raw), mark.number + table.height), is_end)
+        return self._careful(raw, lines, text, mark, is_end)
 
     def _normal(self, raw: bytes, mark: Mark) -> bytes | None:
         """The lines as UTF-8 with plain ends; None when they hold control characters, no text, or a line that may be too long."""
@@ -92,6 +96,21 @@ class CsvBlocks:
         """None when a line has more cells than there are columns; what it has less is empty."""
         return _columns(text, self.extra.delimiter, self.extra.quote or None, len(self.fields))
 
+    def _whole(self, text: bytes, lines: pl.Series) -> pl.DataFrame | None:
+        """All lines at once where those with quotes keep to the pattern and the others have, together, the cells they need: a longer
+        one makes ``_table`` refuse, so none is shorter. None when that is not so."""
+        extra = self.extra
+        if not extra.quote or len(self.fields) == 1 or b"\n\n" in text or text.startswith(b"\n"):
+            return None
+        quoted = lines.filter(lines.str.contains(extra.quote, literal=True))
+        if not quoted.str.contains(self._pattern).all():
+            return None
+        delimiters = text.count(extra.delimiter.encode()) - quoted.str.count_matches(extra.delimiter, literal=True).sum()
+        if delimiters != (len(lines) - len(quoted)) * (len(self.fields) - 1):
+            return None
+        table = self._table(text)
+        return table if table is not None and table.height == len(lines) else None
+
     def _split(self, text: bytes) -> pl.Series:
         import polars as pl
 
@@ -122,7 +141,7 @@ class CsvBlocks:
         import polars as pl
 
         ends = _Ends(raw, mark.offset)
-        is_sure = self._sure(lines)
+        is_sure = self._sure(lines, are_plain=text is not None)
         others: dict[int, tuple[str, int, str]] = {}
         gone: list[int] = []  # lines that belong to the record before them, and empty ones
         after = mark.offset + len(raw)
@@ -162,7 +181,8 @@ class CsvBlocks:
             return Block(self.cells.empty(), numbers.clear(), tuple(odd), end, is_end)
         return self._typed(table, numbers, odd, end, is_end)
 
-    def _sure(self, lines: pl.Series) -> pl.Series:
+    def _sure(self, lines: pl.Series, *, are_plain: bool) -> pl.Series:
+        """``are_plain``: it is known that none of them holds a control character."""
         import polars as pl
 
         if not self.is_columnar:
@@ -171,18 +191,15 @@ class CsvBlocks:
             return (lines.str.contains(self._pattern) & (lines != "")).fill_null(False)
         if lines.null_count():
             return (lines.str.contains(self._pattern) & (lines != "")).fill_null(False)
-        is_quoted = lines.str.contains(self.extra.quote, literal=True)
-        if len(self.fields) == 1 or not self._are_plain(lines):
+        if len(self.fields) == 1 or not are_plain:
             return lines.str.contains(self._pattern) & (lines != "")
+        is_quoted = lines.str.contains(self.extra.quote, literal=True)
         is_even = lines.str.count_matches(self.extra.delimiter, literal=True) == len(self.fields) - 1
         quoted = is_quoted.arg_true()
         good = lines.gather(quoted).str.contains(self._pattern)
         bad = quoted.filter(~good)
         is_sure = is_even | is_quoted
         return is_sure & ~pl.int_range(len(lines), eager=True).is_in(bad.implode()) if len(bad) else is_sure
-
-    def _are_plain(self, lines: pl.Series) -> bool:
-        return not lines.str.contains(r"[\x00-\x08\x0a-\x1f]").any()
 
     @functools.cached_property
     def _pattern(self) -> str:
