@@ -1,4 +1,4 @@
-"""JSON objects to a frame: decoded in one typed pass; what does not decode so is left to rows.
+"""JSON objects to a frame: by a pattern where they are written alike, else decoded in one typed pass; the others are left to rows.
 
 The decoder is a msgspec Struct made for the entity, with the types a contract takes from JSON; numbers that must stay exact are
 kept as their text and become decimals in columns.
@@ -14,6 +14,7 @@ import msgspec
 from accord.record import Field
 from accord.record import types as t
 from accord.sdk.frames import Framer, of_structs
+from accord.sdk.json_columns import JsonColumns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,21 +29,44 @@ class JsonFramer:
     def __init__(self, fields: Mapping[str, Field], names: Mapping[str, str] | None = None) -> None:
         self.framer = Framer(fields, of_structs)
         self.row = _struct(fields, names or {})
+        self.columns = JsonColumns(fields, names or {})
         self.decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self.row)
 
-    def decode(self, raws: Sequence[bytes]) -> tuple[list[Any], list[int]]:
-        """The objects that decode, and the indexes of the others."""
-        decode, made, failed = self.decoder.decode, [], []
-        for index, raw in enumerate(raws):
-            try:
-                made.append(decode(raw))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                failed.append(index)
-        return made, failed
+    def rows(self, raws: Sequence[bytes]) -> tuple[pl.DataFrame, list[int]]:
+        """The frame of all objects that fit, in their order, and the indexes of the others."""
+        import polars as pl
 
-    def frame(self, rows: Sequence[Any]) -> tuple[pl.DataFrame, set[int]]:
-        """All rows, and the indexes of those with a value that does not fit (null there)."""
-        return self.framer.frame(rows)
+        found = self.columns.read(raws)
+        if found is None:
+            frame, kept, odd = self._decoded(raws, range(len(raws)))
+            return frame, odd
+        frame, is_sure = found
+        rest = (~is_sure).arg_true().to_list()
+        if not rest:
+            return frame, []
+        other, kept, odd = self._decoded(raws, rest)
+        if not kept:
+            return frame, odd
+        places = pl.concat([is_sure.arg_true(), pl.Series(kept, dtype=pl.UInt32)])
+        return pl.concat([frame, other])[places.arg_sort()], odd
+
+    def _decoded(self, raws: Sequence[bytes], places: Sequence[int]) -> tuple[pl.DataFrame, list[int], list[int]]:
+        """The frame of those that fit, which these are, and which the others."""
+        import polars as pl
+
+        decode, made, kept, odd = self.decoder.decode, [], [], []
+        for place in places:
+            try:
+                made.append(decode(raws[place]))
+                kept.append(place)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                odd.append(place)
+        frame, misfits = self.framer.frame(made)
+        if misfits:
+            frame = frame.filter(pl.Series([at not in misfits for at in range(len(kept))], dtype=pl.Boolean))
+            odd = sorted([*odd, *(kept[at] for at in misfits)])
+            kept = [place for at, place in enumerate(kept) if at not in misfits]
+        return frame, kept, odd
 
 
 def _struct(fields: Mapping[str, Field], names: Mapping[str, str]) -> Any:

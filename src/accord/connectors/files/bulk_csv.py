@@ -105,7 +105,9 @@ class CsvBlocks:
         quoted = lines.filter(lines.str.contains(extra.quote, literal=True))
         if not quoted.str.contains(self._pattern).all():
             return None
-        delimiters = text.count(extra.delimiter.encode()) - quoted.str.count_matches(extra.delimiter, literal=True).sum()
+        delimiters = (
+            text.count(extra.delimiter.encode()) - quoted.str.count_matches(extra.delimiter, literal=True).sum()
+        )
         if delimiters != (len(lines) - len(quoted)) * (len(self.fields) - 1):
             return None
         table = self._table(text)

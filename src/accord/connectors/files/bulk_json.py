@@ -31,11 +31,8 @@ class JsonLinesBlocks:
         if lines and mark.offset == 0:
             lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
         lines = [line for line in lines if line.strip(_SPACES)]
-        decoded, failed = self.framer.decode(self._utf8(raw, lines))
-        frame, misfits = self.framer.frame(decoded)
-        sure = _without(range(len(lines)), set(failed))
-        odd_lines = sorted({*failed, *(sure[index] for index in misfits)})
-        keep = pl.Series([index not in misfits for index in range(len(sure))], dtype=pl.Boolean)
+        frame, odd_lines = self.framer.rows(self._utf8(raw, lines))
+        sure = _without(range(len(lines)), set(odd_lines))
         odd: list[OddRow] = []
         skipped: list[int] = []  # lines of nothing but spaces that only Unicode knows
         for line in odd_lines:
@@ -48,8 +45,6 @@ class JsonLinesBlocks:
         for count, line in enumerate(skipped):
             places = places - (places > mark.number + line + 1 - count).cast(pl.Int64)
         after = Mark(mark.offset + len(raw), mark.number + len(lines) - len(skipped))
-        if misfits:
-            frame, places = frame.filter(keep), places.filter(keep)
         return Block(frame, places, tuple(odd), after, is_end)
 
     def _utf8(self, raw: bytes, lines: list[bytes]) -> list[bytes]:

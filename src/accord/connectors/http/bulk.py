@@ -168,19 +168,12 @@ class BulkReader:
     def _batch(self, raws: Sequence[msgspec.Raw], row: int, state: State | None, is_last: bool) -> Batch:
         import polars as pl
 
-        rows, failed = self.framer.decode(raws)
-        frame, misfits = self.framer.frame(rows)
+        frame, odd_rows = self.framer.rows([bytes(raw) for raw in raws])
         numbers = pl.int_range(row + 1, row + 1 + len(raws), dtype=pl.Int64, eager=True).alias("numbers")
-        if failed or misfits:
-            broken = set(failed)
-            sure = [index for index in range(len(raws)) if index not in broken]
-            odd_rows = sorted([*failed, *(sure[index] for index in misfits)])
-            odd = tuple(OddRow(row + 1 + index, self._record(raws[index])) for index in odd_rows)
-            keep = pl.Series([index not in misfits for index in range(len(sure))], dtype=pl.Boolean)
-            frame = frame.filter(keep)
-            numbers = numbers.gather(sure).filter(keep)
-        else:
-            odd = ()
+        odd = tuple(OddRow(row + 1 + index, self._record(raws[index])) for index in odd_rows)
+        if odd_rows:
+            at = pl.int_range(len(raws), dtype=pl.Int64, eager=True)
+            numbers = numbers.filter(~at.is_in(pl.Series(odd_rows, dtype=pl.Int64).implode()))
         return Batch(
             frame=frame,
             position={"page": state, "row": row + len(raws), "ended": is_last},
