@@ -57,7 +57,7 @@ from accord.sdk.http import encode_json
 
 T = TypeVar("T")
 RefusedRows: TypeAlias = "dict[int, tuple[str, Problem, tuple[StepResult, ...]]]"  # by number
-AHEAD = 2  # chunks read, and chunks mapped, that wait: enough to keep both cores busy, few enough for memory
+AHEAD = 1  # chunks read, and chunks mapped, that wait, beside those at work: more only take memory
 BURIED_AT_ONCE = 1_000  # rejects of one commit
 WHOLE = (LoadMode.REPLACE, LoadMode.DELETE_MISSING)
 
