@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from backports import zstd
 
 from accord.connectors.files import CONNECTOR
 from accord.connectors.files.spec import FilesEntity, FilesSettings
@@ -22,7 +24,8 @@ from accord.sdk.connector import Connection, Context
 from accord.sdk.http import encode_json
 from accord.testing.bulk_suite import CHECKS, FIELDS, frame, is_for, load, loaded, record
 
-FORMATS = ("parquet", "csv", "jsonl")
+FORMATS = ("parquet", "csv", "jsonl", "csv.gz", "csv.zst", "jsonl.gz", "jsonl.zst")
+UNPACK = {".csv": bytes, ".jsonl": bytes, ".gz": gzip.decompress, ".zst": zstd.decompress}
 
 
 class FolderSubject:
@@ -33,7 +36,8 @@ class FolderSubject:
     def __init__(self, folder: Path, format: Any, *, partition: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.format = format
-        extra = FilesEntity(dataset="sales", format=format, partition=partition)
+        plain, _, packed = format.partition(".")
+        extra = FilesEntity(dataset="sales", format=plain, packed=packed or None, partition=partition)
         self.entity = Entity(name="lake.sales", fields=FIELDS, key=("id",), extra=extra)
 
     @asynccontextmanager
@@ -54,8 +58,9 @@ class FolderSubject:
     def _read(self, path: Path) -> pl.DataFrame:
         if self.format == "parquet":
             return pl.read_parquet(path)
-        if self.format == "csv":
-            found = pl.read_csv(path, infer_schema=False)
+        content = UNPACK[path.suffix](path.read_bytes())
+        if self.format.startswith("csv"):
+            found = pl.read_csv(content, infer_schema=False)
             found = found.with_columns(
                 ok=pl.col("ok") == "true",
                 at=pl.col("at").str.to_datetime(time_zone="UTC"),
@@ -63,7 +68,7 @@ class FolderSubject:
             )
             return found.cast(dict(schema_of(FIELDS)))  # type: ignore[arg-type]
         decode = compile_contract(self.entity, None, Faults()).decode
-        records = [decode(line) for line in path.read_bytes().splitlines()]
+        records = [decode(line) for line in content.splitlines()]
         for one in records:
             if one.get("extra") is not None:
                 one["extra"] = encode_json(one["extra"]).decode()

@@ -34,6 +34,16 @@ class LoadMode(enum.StrEnum):
     DELETE_MISSING = "delete_missing"  # upsert, then rows whose key was not read are deleted
     HISTORY = "history"  # slowly changing dimension type 2: old versions are closed, not overwritten
 
+    @property
+    def is_staged(self) -> bool:
+        """Chunks are collected beside the target."""
+        return self in (LoadMode.REPLACE, LoadMode.DELETE_MISSING, LoadMode.HISTORY)
+
+    @property
+    def is_shown_at_end(self) -> bool:
+        """The target changes when the load finishes, not chunk by chunk."""
+        return self in (LoadMode.REPLACE, LoadMode.HISTORY)
+
 
 class BulkRead(msgspec.Struct, frozen=True, kw_only=True):
     """What to read. ``position``: where an earlier read stopped (None: the beginning). ``fields``: only these are needed (None: all).

@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from backports import zstd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.connectors.files.share import ORDER_FIELDS, Share, pages_of, share
@@ -298,7 +299,7 @@ def test_a_file_that_breaks_says_so_and_the_next_is_read(tmp_path: Path) -> None
     assert second.frame.height == 1 and second.is_last
 
 
-@pytest.mark.parametrize("packed", ["gz", "bz2", "xz", "zip"])
+@pytest.mark.parametrize("packed", ["gz", "bz2", "xz", "zst", "zip"])
 def test_compressed_files(tmp_path: Path, packed: str) -> None:
     files = share(tmp_path)
     text = ("id,name\n" + "".join(f"{i},n\n" for i in range(30))).encode()
@@ -307,7 +308,7 @@ def test_compressed_files(tmp_path: Path, packed: str) -> None:
         with zipfile.ZipFile(target, "w") as archive:
             archive.writestr("o.csv", text)
     else:
-        target.write_bytes({"gz": gzip, "bz2": bz2, "xz": lzma}[packed].compress(text))  # type: ignore[attr-defined]
+        target.write_bytes({"gz": gzip, "bz2": bz2, "xz": lzma, "zst": zstd}[packed].compress(text))  # type: ignore[attr-defined]
     declared = {"pattern": "*.csv.*", "fields": {"id": "integer", "name": "string"}}
     assert same(files, declared, 7) == (30, 0)
     target.write_bytes(target.read_bytes()[:-9])

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FINISHED = -1
-_STAGED = (LoadMode.REPLACE, LoadMode.DELETE_MISSING, LoadMode.HISTORY)
 
 
 class DuckdbLoad:
@@ -91,7 +90,7 @@ class DuckdbLoad:
             f"DELETE FROM {LEDGER} WHERE kept_at < current_localtimestamp() - to_seconds(?)",
             [int(self._kept.total_seconds())],
         )
-        if self._spec.mode in _STAGED and self._find(session, FINISHED) is None:
+        if self._spec.mode.is_staged and self._find(session, FINISHED) is None:
             session.run(self._table.create_stage())
 
     def _find(self, session: Session, chunk: int) -> LedgerEntry | None:
@@ -133,7 +132,7 @@ class DuckdbLoad:
                 refused = sorted([*refused, *found], key=lambda reject: reject.row)
 
     def _unchanged(self, frame: polars.DataFrame, inserted: int, updated: int) -> int:
-        is_shown_later = self._spec.mode in (LoadMode.REPLACE, LoadMode.HISTORY)
+        is_shown_later = self._spec.mode.is_shown_at_end
         return 0 if is_shown_later else len(frame) - inserted - updated
 
     def _good_of(self, session: Session, frame: polars.DataFrame) -> tuple[polars.DataFrame, list[RowReject]]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from accord.connectors.files.folder import sync_folder
+from accord.connectors.files.packed import open_to_write
 from accord.connectors.files.spec import FilesEntity
 from accord.record import Entity, Outcome
 from accord.record import types as t
@@ -54,6 +55,7 @@ class DatasetLoad:
         self._old = self._place.with_name(f".{self._place.name}.{self._load}.old")
         self._markers = root / MARKERS / extra.dataset / self._load
         self._format = extra.format or "parquet"
+        self._suffix = self._format if extra.packed is None else f"{self._format}.{extra.packed}"
         self._fields = [name for name in entity.fields if not spec.fields or name in spec.fields]
 
     async def begin(self) -> None:
@@ -97,7 +99,7 @@ class DatasetLoad:
             return msgspec.json.decode(marker.read_bytes(), type=LedgerEntry).written
         frame = chunk.frame.select(self._fields)
         for folder, part in self._parts(frame):
-            self._put(self._base / folder / f"{self._load}-{chunk.number:06d}.{self._format}", part)
+            self._put(self._base / folder / f"{self._load}-{chunk.number:06d}.{self._suffix}", part)
         entry = LedgerEntry(rows=len(frame), inserted=len(frame))
         _whole(marker, lambda path: path.write_bytes(msgspec.json.encode(entry)))
         return Written(len(frame))
@@ -119,13 +121,17 @@ class DatasetLoad:
             case "parquet":
                 _whole(path, frame.write_parquet)
             case "csv":
-                _whole(path, lambda target: _texts(frame, self._entity).write_csv(target))
+                _whole(path, lambda target: self._write_csv(target, frame))
             case _:
                 _whole(path, lambda target: self._write_lines(target, frame))
 
+    def _write_csv(self, path: Path, frame: polars.DataFrame) -> None:
+        with open_to_write(path, self._extra.packed) as file:
+            _texts(frame, self._entity).write_csv(file)
+
     def _write_lines(self, path: Path, frame: polars.DataFrame) -> None:
         jsons = [name for name in frame.columns if isinstance(self._entity.fields[name].type, t.Json)]
-        with path.open("wb") as file:
+        with open_to_write(path, self._extra.packed) as file:
             for start in range(0, len(frame), ROWS_AT_ONCE):
                 for record in frame[start : start + ROWS_AT_ONCE].iter_rows(named=True):
                     for name in jsons:

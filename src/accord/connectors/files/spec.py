@@ -9,6 +9,8 @@ import msgspec
 
 from accord.settings.decode import Size
 
+PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
+Packing = Literal["gz", "zst"]
 Format = Literal["csv", "json", "jsonl", "xml", "fixed", "excel", "parquet"]
 FORMATS_BY_SUFFIX: dict[str, Format] = {
     ".csv": "csv",
@@ -66,6 +68,7 @@ class FilesEntity(msgspec.Struct, frozen=True, kw_only=True):
     append: str = ""
     dataset: str = ""
     partition: tuple[str, ...] = ()
+    packed: Packing | None = None  # CSV and JSON Lines of a data set
     format: Format | None = None
     encoding: str = ""
     delimiter: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] = ","
@@ -88,6 +91,10 @@ class FilesEntity(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if sum(map(bool, (self.name, self.append, self.dataset))) > 1:
             raise ValueError("`name`, `append` and `dataset` exclude each other")
+        if self.packed and (not self.dataset or self.format not in ("csv", "jsonl")):
+            raise ValueError(
+                "`packed` is for a `dataset` of the format csv or jsonl (Parquet packs its columns itself)"
+            )
         if self.dataset and self.format not in (None, "parquet", "csv", "jsonl"):
             raise ValueError("a `dataset` has the format parquet, csv or jsonl")
 
@@ -97,7 +104,7 @@ class FilesEntity(msgspec.Struct, frozen=True, kw_only=True):
             return self.format
         for text in (file_name, self.pattern, self.name, self.append):
             plain = text.lower()
-            for packed in (".gz", ".bz2", ".xz", ".zip"):
+            for packed in PACKED_SUFFIXES:
                 plain = plain.removesuffix(packed)
             suffix = "." + plain.rpartition(".")[2]
             if suffix in FORMATS_BY_SUFFIX:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 APPENDS_AT_ONCE = 2  # one chunk is encoded while the server takes another
-_STAGED = (LoadMode.REPLACE, LoadMode.DELETE_MISSING, LoadMode.HISTORY)
 
 
 class SqlLoad:
@@ -56,8 +55,8 @@ class SqlLoad:
         self._kept = kept
         self._zone = zone
         self._table: LoadTable | None = None
-        self._is_staged = spec.mode in _STAGED
-        self._is_shown_later = spec.mode in (LoadMode.REPLACE, LoadMode.HISTORY)
+        self._is_staged = spec.mode.is_staged
+        self._is_shown_later = spec.mode.is_shown_at_end
         is_parallel = spec.mode is LoadMode.APPEND and not database.is_sqlite
         self.at_once = APPENDS_AT_ONCE if is_parallel else 1
 
