@@ -10,6 +10,7 @@ import msgspec
 
 from accord.connectors.shopify import wire
 from accord.connectors.shopify.admin import Admin, Stopped
+from accord.connectors.shopify.bulk_reading import BulkReader
 from accord.connectors.shopify.entities import TOPICS, known_entities
 from accord.connectors.shopify.operations import Caller
 from accord.connectors.shopify.reading import LISTINGS, Reader
@@ -17,12 +18,15 @@ from accord.connectors.shopify.receiving import Receiver
 from accord.connectors.shopify.settings import ShopifySettings
 from accord.connectors.shopify.writing import Writer
 from accord.record import Done, End, Entity, Outcome, Partial, Reconnect, Reject, Retry
+from accord.record.batch import Batch
+from accord.sdk.bulk import BulkRead
 from accord.sdk.connector import CallItem, Connection, Context, Page, Received, Refused, WriteItem, WriteMode
 from accord.sdk.http import InboundRequest
 
 
 class ShopifyConnection(Connection):
     def __init__(self, settings: ShopifySettings, context: Context) -> None:
+        self._settings, self._http = settings, context.http
         self._admin = Admin(settings, context.http, context.budget)
         self._reader = Reader(self._admin, settings)
         self._writer = Writer(self._admin, settings)
@@ -42,6 +46,10 @@ class ShopifyConnection(Connection):
 
     def read(self, entity: Entity, position: Any = None) -> AsyncIterator[Page]:
         return self._reader.read(entity.short_name, position)
+
+    def read_bulk(self, entity: Entity, request: BulkRead) -> AsyncIterator[Batch]:
+        """See ``accord.sdk.bulk.BulkSource``."""
+        return BulkReader(self._admin, self._http, self._reader, self._settings, entity, request).batches()
 
     async def get(self, entity: Entity, key: str) -> Outcome:
         return await _outcome(self._get(entity.short_name, key), changes=False)

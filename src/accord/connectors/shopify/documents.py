@@ -20,6 +20,12 @@ def document(name: str) -> str:
     return "\n".join([text.strip(), *_fragments(folder, text)])
 
 
+def fragment(name: str) -> str:
+    """What stands between the braces of a fragment."""
+    text = (files(__package__) / "graphql" / "fragments" / f"{name}.graphql").read_text("utf-8")
+    return text[text.index("{") + 1 : text.rindex("}")]
+
+
 def document_names() -> list[str]:
     """Names of all documents, in order."""
     entries = (files(__package__) / "graphql").iterdir()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+from accord.connectors.shopify.bulk_query import FRAGMENTS
 from accord.connectors.shopify.connection import ShopifyConnection
 from accord.connectors.shopify.documents import API_VERSION
 from accord.connectors.shopify.entities import TOPICS, known_entities
@@ -41,6 +42,7 @@ class ShopifyKind(KindBase):
             listen=name in TOPICS.values(),
             write=frozenset(MEANS[name]),
             idempotency=MEANS[name],
+            bulk_read=settings.bulk != "never" and name in FRAGMENTS,
         )
 
     def operations(self, settings: ShopifySettings) -> Mapping[str, Operation]:

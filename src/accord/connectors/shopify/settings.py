@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from accord.connectors.shopify.documents import API_VERSION
 from accord.settings.secret import Secret
 
+BULK_RECORDS_MIN = (
+    500  # an operation takes some ten seconds at the least; pages of as many use up the bucket of query costs
+)
+
 
 class ShopifySettings(msgspec.Struct, frozen=True, kw_only=True):
     """``store``: ``acme.myshopify.com`` (or a whole address, for a stand-in). ``access_token``: of an app with the scopes
     for what is used. ``webhook_secret``: the app's client secret, needed to receive webhooks. ``address`` overrides where
     requests go. ``page_size``: records per page when reading (bounded by the cost of a query). ``overlap``: how far each
-    incremental read looks back, because Shopify's search index follows changes with a delay."""
+    incremental read looks back, because Shopify's search index follows changes with a delay. ``bulk``: whether bulk flows read orders,
+    customers and products by bulk operations: where there are more than ``BULK_RECORDS_MIN`` (``auto``), ``always`` or ``never``."""
 
     store: Annotated[str, msgspec.Meta(min_length=1)]
     access_token: Secret
@@ -26,6 +31,7 @@ class ShopifySettings(msgspec.Struct, frozen=True, kw_only=True):
     overlap: dt.timedelta = dt.timedelta(minutes=1)
     timeout: dt.timedelta = dt.timedelta(seconds=30)
     order_inventory: str = "bypass"
+    bulk: Literal["auto", "always", "never"] = "auto"
 
     def __post_init__(self) -> None:
         if self.order_inventory not in ("bypass", "decrement_ignoring_policy", "decrement_obeying_policy"):

@@ -25,9 +25,10 @@ from graphql import (
 from accord.sandbox.http_server import Request, Response, json_response
 from accord.sandbox.shop.cost import Cost, PointBucket, actual_cost
 from accord.sandbox.shop.mutations import Mutations
-from accord.sandbox.shop.search import View, connection, list_connection
+from accord.sandbox.shop.search import Source, View, connection, list_connection, parse_search
 from accord.sandbox.shop.views import Views, gid_is, number_of
 from accord.sandbox.shop.wire import LOCATION_ID
+from accord.sandbox.store import Store
 
 QUERY_POINTS_MAX = 1000
 DOCUMENTS_KEPT = 256
@@ -57,7 +58,9 @@ class Admin:
         self.views, self.store, self.bucket, self.hooks = views, views.store, bucket, mutations.hooks
         self.schema = load_schema()
         self.prepare = lru_cache(DOCUMENTS_KEPT)(self._prepare)
+        self.bulk = mutations.bulk
         self.queries, self.mutations = self._queries(), mutations.root()
+        self.bulk.serve(self.schema, self.queries)
 
     def _prepare(self, text: str) -> tuple[DocumentNode | None, list[GraphQLError]]:
         try:
@@ -112,11 +115,13 @@ class Admin:
     def _queries(self) -> dict[str, Any]:
         views, store = self.views, self.store
 
-        def count(table: str) -> Any:
-            return lambda info, **args: {"count": store.number(f"SELECT count(*) FROM {table}"), "precision": "EXACT"}  # noqa: S608
+        def count(source: Source) -> Any:
+            return lambda info, **args: _count(store, source, args)
 
         found: dict[str, Any] = {
             "shop": lambda info: views.shop(),
+            "bulkOperation": lambda info, id: self.bulk.by_id(number_of(id)),
+            "currentBulkOperation": lambda info, type="QUERY": self.bulk.current() if type == "QUERY" else None,
             "order": lambda info, id: views.order_by_id(number_of(id)),
             "orders": lambda info, **args: connection(store, views.orders, args),
             "product": lambda info, id: views.product_by_id(number_of(id)),
@@ -139,7 +144,7 @@ class Admin:
             "webhookSubscription": lambda info, id: self._hook(number_of(id)),
             "webhookSubscriptions": lambda info, **args: self._hooks(args),
         }
-        found |= {f"{table}Count": count(table) for table in ("orders", "products", "customers")}
+        found |= {f"{one.table}Count": count(one) for one in (views.orders, views.products, views.customers)}
         return found
 
     def _customer(self, by: dict[str, Any]) -> View | None:
@@ -171,7 +176,8 @@ class Admin:
             return self._level(name)
         loaders = {"Order": self.views.order_by_id, "Product": self.views.product_by_id, "ProductVariant": self.views.variant_by_id,
                    "Customer": self.views.customer_by_id, "InventoryItem": self.views.item_by_id,
-                   "Fulfillment": self.views.fulfillment_by_id, "WebhookSubscription": self._hook}  # fmt: skip
+                   "Fulfillment": self.views.fulfillment_by_id, "WebhookSubscription": self._hook,
+                   "BulkOperation": self.bulk.by_id}  # fmt: skip
         return loaders[kind](number) if kind in loaders else None
 
     def _hook(self, number: int) -> View | None:
@@ -183,3 +189,11 @@ class Admin:
         return list_connection(
             [h for h in found if (not topics or h["topic"] in topics) and uri in (None, h["uri"])], args
         )
+
+
+def _count(store: Store, source: Source, args: dict[str, Any]) -> View:
+    where, values = parse_search(args.get("query"), source)
+    conditions = f"WHERE {' AND '.join(where)}" if where else ""
+    found, most = store.number(f"SELECT count(*) FROM {source.table} {conditions}", *values), args.get("limit")  # noqa: S608
+    is_exact = most is None or found <= most
+    return {"count": found if is_exact else most, "precision": "EXACT" if is_exact else "AT_LEAST"}

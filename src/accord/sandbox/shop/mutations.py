@@ -10,6 +10,7 @@ import msgspec
 from graphql.execution import get_directive_values
 
 from accord.sandbox.catalogue import SHOP_CURRENCY
+from accord.sandbox.shop.bulk import BulkOperations
 from accord.sandbox.shop.data import ShopData
 from accord.sandbox.shop.drafts import same, variant_line
 from accord.sandbox.shop.hooks import Hooks, topic_of
@@ -53,7 +54,8 @@ def mailing(given: Document | None) -> Document | None:
 
 
 class Mutations:
-    def __init__(self, data: ShopData, views: Views, hooks: Hooks) -> None:
+    def __init__(self, data: ShopData, views: Views, hooks: Hooks, bulk: BulkOperations) -> None:
+        self.bulk = bulk
         self.data, self.views, self.hooks, self.store = data, views, hooks, data.store
 
     def root(self) -> dict[str, Any]:
@@ -66,6 +68,7 @@ class Mutations:
             "fulfillmentCreate": self.fulfillment_create, "tagsAdd": self.tags_add, "tagsRemove": self.tags_remove,
             "inventoryAdjustQuantities": self.inventory_adjust, "inventorySetQuantities": self.inventory_set,
             "webhookSubscriptionCreate": self.webhook_create, "webhookSubscriptionDelete": self.webhook_delete,
+            "bulkOperationRunQuery": self.bulk.run, "bulkOperationCancel": self.bulk.cancel,
         }  # fmt: skip
         return {name: self._guarded(name, each) for name, each in work.items()}
 

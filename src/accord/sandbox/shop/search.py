@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from accord.sandbox.shop.wire import gid_number, utc
 from accord.sandbox.store import Store
 
 PAGE_MAX = 250
+page_max: ContextVar[int] = ContextVar("page_max", default=PAGE_MAX)  # bulk operations read without pages
 View = dict[str, Any]
 _TERM = re.compile(r"""\s*(?:AND\s+)?(-?)(\w+):(>=|<=|>|<)?("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s()]+)""")
 _ESCAPED = re.compile(r"\\(.)")
@@ -149,7 +151,7 @@ def _size(args: dict[str, Any]) -> tuple[int, bool]:
     if (first is None) == (last is None):
         raise bad("Exactly one of first and last must be given.")
     size = int(first if first is not None else last)  # type: ignore[arg-type]
-    if not 0 < size <= PAGE_MAX:
+    if not 0 < size <= page_max.get():
         raise bad(f"A page has from 1 to {PAGE_MAX} nodes.")
     return size, last is not None
 

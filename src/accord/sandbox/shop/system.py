@@ -13,6 +13,8 @@ import msgspec
 from accord.sandbox.catalogue import products
 from accord.sandbox.http_server import Refusal, Request, Response, html_response, json_response, refusal_response
 from accord.sandbox.shop.admin import Admin
+from accord.sandbox.shop.bulk import SCHEMA as BULK_SCHEMA
+from accord.sandbox.shop.bulk import BulkOperations
 from accord.sandbox.shop.cost import PointBucket
 from accord.sandbox.shop.data import ShopData
 from accord.sandbox.shop.drafts import Cart, CartLine, draft_from_cart, random_draft
@@ -36,7 +38,7 @@ class PlaceOrders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Shop(System):
-    SCHEMA = SCHEMA + WEBHOOK_SCHEMA
+    SCHEMA = SCHEMA + BULK_SCHEMA + WEBHOOK_SCHEMA
     STATE = {
         "orders": "SELECT body FROM orders ORDER BY id",
         "products": "SELECT body FROM products ORDER BY id",
@@ -55,7 +57,15 @@ class Shop(System):
         calls = CallBucket(int(setting(self.settings, "rest_calls", 40)), setting(self.settings, "rest_calls_per_s", 2))
         self.rest = Rest(self.data, self.hooks, calls, address)
         views = Views(self.data)
-        self.admin = Admin(views, Mutations(self.data, views, self.hooks), points)
+        bulk = BulkOperations(
+            self.store,
+            address,
+            setting(self.settings, "bulk_waits_s", 0.1),
+            setting(self.settings, "bulk_works_s", 0.2),
+        )
+        self.admin = Admin(views, Mutations(self.data, views, self.hooks, bulk), points)
+        self.router.add("GET", "/bulk/{number}/{key}", bulk.result)
+        self.owner_router.add("POST", f"{OWNER_PATHS}bulk/fail", bulk.plan_failure)
         self.router.add("GET", "/", lambda request: html_response(shop_page(self.data)))
         self.router.add("POST", "/", self.order_by_form)
         self.router.add("GET", "/storefront/products", self.storefront_products)
