@@ -43,6 +43,7 @@ def test_a_job_and_pages_give_the_same_records(org: Any, tmp_path: Path) -> None
             assert [batch.is_last for batch in batches] == [False] * (len(batches) - 1) + [True]
         rows = [row for batch in by_job for row in batch.frame.rows(named=True)]
         assert rows == [row for batch in by_pages for row in batch.frame.rows(named=True)]
+        rows.sort(key=lambda row: row["NumberOfEmployees"])
         assert [
             (r["Name"], r["NumberOfEmployees"], r["AnnualRevenue"], r["Is_Customer__c"], r["Phone"]) for r in rows
         ] == [
@@ -73,7 +74,7 @@ def test_a_killed_reader_goes_on_with_the_same_job(org: Any, tmp_path: Path) -> 
             first = await anext(connection.read_bulk(entity(org), BulkRead(rows=3)))
             assert first.after_s > 0 and first.frame.height == 0
             batches = await read(connection, entity(org), rows=3, position=again(first.position))
-            assert values(batches) == [f"s{n}" for n in range(7)]
+            assert sorted(values(batches)) == [f"s{n}" for n in range(7)]
             for at, batch in enumerate(batches):
                 rest = await read(connection, entity(org), rows=3, position=again(batch.position))
                 assert values(rest) == values(batches[at + 1 :])
@@ -95,7 +96,7 @@ def test_a_job_that_is_gone_is_made_anew_for_what_is_left(org: Any, tmp_path: Pa
                 rest = await read(
                     connection, entity(org, fields=fields), rows=3, cursor=cursor, position=again(batches[0].position)
                 )
-                assert values(rest) == ["s3", "s4", "s5", "s6"]
+                assert values(rest) == values(batches[1:])
                 assert rest[0].numbers.to_list() == [4, 5, 6]  # type: ignore[union-attr]
                 assert http.made("query") == made + 1
 
@@ -115,7 +116,9 @@ def test_a_failed_job_is_told_and_made_again(org: Any, tmp_path: Path) -> None:
                 async for batch in connection.read_bulk(entity(org), BulkRead()):
                     positions.append(again(batch.position))
             assert isinstance(failed.value.outcome, Retry)
-            assert values(await read(connection, entity(org), position=positions[-1])) == [f"s{n}" for n in range(7)]
+            assert sorted(values(await read(connection, entity(org), position=positions[-1]))) == [
+                f"s{n}" for n in range(7)
+            ]
             assert http.made("query") == 2
 
     asyncio.run(scene())
@@ -126,7 +129,9 @@ def test_a_job_that_somebody_aborts_ends_the_read_until_it_is_taken_up(org: Any,
         await put(org, ACCOUNTS)
         async with connected(org, tmp_path) as (connection, _):
             source = connection.read_bulk(entity(org), BulkRead())
+            owner(org, "clock", {"by_s": 3_600.0})
             first = await anext(source)
+            owner(org, "clock", {"reset": True})  # so it waits for an hour
             answer = await org.ask("PATCH", f"/jobs/query/{first.position['job']}", {"state": "Aborted"})
             assert answer.status == 200
             with pytest.raises(ReadFailed, match="aborted in Salesforce") as failed:
@@ -201,11 +206,11 @@ def test_changes_and_deleted_records(org: Any, tmp_path: Path) -> None:
                     connection, entity(org, "Lead", bulk, fields=fields), cursor="SystemModstamp", since=since
                 )
                 assert extra.bulk is bulk
-                assert found.frame.select("Id", "IsDeleted").rows() == [(gone, True), (changed, False)]
+                assert set(found.frame.select("Id", "IsDeleted").rows()) == {(gone, True), (changed, False)}
                 until = await read(
                     connection, entity(org, "Lead", bulk, fields=fields), cursor="SystemModstamp", until=since
                 )
-                assert values(until, "LastName") == ["L2", "L3"]
+                assert values(until, "Id") == batch.frame["Id"].to_list()[2:]
 
     try:
         asyncio.run(scene())
