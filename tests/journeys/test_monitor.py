@@ -71,6 +71,14 @@ def test_a_dead_letter_is_found_mended_and_replayed(tmp_path: Path) -> None:
         again = browser.post(address + cause + "/replay", {"form": form}, timeout=20)
         assert "1 messages are on their way again" in again.text
         project.wait_settled()
+        flow = browser.get(address + "/monitor/flows/orders", timeout=20).text
+        assert "Replay its dead letters" in flow and "Replay these" in flow
+        again = browser.post(address + "/monitor/flows/orders/replay", {"form": form}, timeout=20)
+        assert "1 messages are on their way again" in again.text
+        project.wait_settled()
+        assert re.search(
+            r"<title[^>]*>Flow orders, \w+: [\d.]+/s, p95 [\d.]+ m?s, 0 waiting", browser.get(address, timeout=20).text
+        )
         assert "operator.acted" in (tmp_path / "accord.log").read_text()
 
 

@@ -37,7 +37,8 @@ def lines_of(flows: Mapping[str, Flow]) -> list[Lines]:
 
 
 def draw_map(lines: Sequence[Lines], flows: Mapping[str, Any], systems: Mapping[str, Any]) -> str:
-    """``flows`` and ``systems``: views by name with ``state`` (well, busy, sick, paused), ``line`` (a few words)."""
+    """``flows`` and ``systems``: views by name with ``state`` (well, busy, sick, paused), ``line`` (a few words) and ``tip`` (all that is
+    known, for who points at it or hears the page)."""
     left = list(dict.fromkeys(source for one in lines for source in one.sources))
     right = list(dict.fromkeys(target for one in lines for target in one.targets))
     columns = ((left, LEFT, "system"), ([one.flow for one in lines], MIDDLE, "flow"), (right, RIGHT, "system"))
@@ -55,11 +56,24 @@ def draw_map(lines: Sequence[Lines], flows: Mapping[str, Any], systems: Mapping[
         for name, *path in ends:
             system = systems[name]["state"] if name in systems else "well"
             shown = system if system in ("sick", "paused") else state
-            parts.append(_edge(path, shown, f'data-of="flow:{escape(one.flow)}" data-end="system:{escape(name)}"'))
+            marks = f'data-of="flow:{escape(one.flow)}" data-end="system:{escape(name)}"'
+            mark = escape(edge_mark(one.flow, name))
+            tip = edge_tip(flows[one.flow], systems.get(name))
+            parts.append(_edge(path, shown, marks, f'<title data-of="{mark}" data-figure="tip">{escape(tip)}</title>'))
     for (names, x, kind), column in zip(columns, places, strict=True):
         views = flows if kind == "flow" else systems
         parts += [_box(name, x, column[name], kind, views.get(name)) for name in names]
     return "".join([*parts, "</svg>"])
+
+
+def edge_mark(flow: str, system: str) -> str:
+    """By which the page's script finds what is said of an edge."""
+    return f"edge:{flow}/{system}"
+
+
+def edge_tip(flow: Mapping[str, Any], system: Mapping[str, Any] | None) -> str:
+    """Between a flow and a system; None: a flow and the clock."""
+    return f"{flow['tip']}. {system['tip']}" if system is not None else f"{flow['tip']}. Starts by the clock"
 
 
 def _places(names: Sequence[str], height: int) -> dict[str, float]:
@@ -68,12 +82,12 @@ def _places(names: Sequence[str], height: int) -> dict[str, float]:
     return {name: step * (at + 0.5) for at, name in enumerate(names)}
 
 
-def _edge(ends: Sequence[float], state: str, marks: str) -> str:
+def _edge(ends: Sequence[float], state: str, marks: str, title: str) -> str:
     """As sick or paused as its system, else as its flow. ``marks``: attributes by which the page's script finds it."""
     x1, y1, x2, y2 = ends
     bend = (x2 - x1) / 2
     path = f"M{x1:.0f} {y1:.0f} C{x1 + bend:.0f} {y1:.0f} {x2 - bend:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"
-    return f'<path d="{path}" class="edge {state}" data-state="edge" {marks}/>'
+    return f'<path d="{path}" class="edge {state}" data-state="edge" {marks} role="img">{title}</path>'
 
 
 def _box(name: str, x: float, y: float, kind: str, view: Any) -> str:
@@ -88,7 +102,7 @@ def _box(name: str, x: float, y: float, kind: str, view: Any) -> str:
     )
     if view is None:
         return f"<g>{text}</g>"
-    return f'<a href="/monitor/{kind}s/{escape(name)}"><title>{escape(name)}: {escape(words)}</title>{text}</a>'
+    return f'<a href="/monitor/{kind}s/{escape(name)}"><title {mark} data-figure="tip">{escape(view["tip"])}</title>{text}</a>'
 
 
 def _short(text: str, length: int) -> str:

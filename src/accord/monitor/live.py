@@ -6,7 +6,7 @@ Nothing is asked of the engine while no page is open. Figures are whole, so an e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from accord.engine.answer import Line
 from accord.engine.clock import Clock
 from accord.errors import JournalError
+from accord.monitor.drawing import Lines, edge_mark, edge_tip
 
 EVERY_S = 2.0  # between looks: what a person notices as live, and well below a hundredth of a core
 HEARTBEAT_S = 15.0  # a comment when nothing changes: proxies drop what is silent for a minute, and clients that have gone are noticed
@@ -111,17 +112,26 @@ class _Page:
             self._line.close()
 
 
-def shown_figures(flows: Mapping[str, Mapping[str, Any]], systems: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """As pages show them; the same texts as in the templates."""
+def shown_figures(
+    lines: Sequence[Lines], flows: Mapping[str, Mapping[str, Any]], systems: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """As pages show them; the same texts as in the templates. ``lines``: of the map."""
     found: dict[str, dict[str, str]] = {}
     for name, flow in flows.items():
         counts = {
             state: f"{flow[state]:,}" for state in ("ready", "waiting", "held", "in_doubt", "dead", "done", "running")
         }
-        found[f"flow:{name}"] = {**counts, "state": flow["state"], "line": flow["line"], "rate": flow["rate_text"]}
+        found[f"flow:{name}"] = {
+            **counts,
+            "rate": flow["rate_text"],
+            **{key: flow[key] for key in ("state", "line", "tip")},
+        }
     for name, system in systems.items():
         counts = {key: f"{system[key]:,}" for key in ("held", "in_flight", "waiting", "concurrency_limit")}
-        found[f"system:{name}"] = {**counts, **{key: system[key] for key in ("state", "line", "reason")}}
+        found[f"system:{name}"] = {**counts, **{key: system[key] for key in ("state", "line", "reason", "tip")}}
+    for one in lines:
+        for name in (*one.sources, *one.targets):
+            found[edge_mark(one.flow, name)] = {"tip": edge_tip(flows[one.flow], systems.get(name))}
     dead = sum(flow["dead"] for flow in flows.values())
     found["all"] = {"dead": f"{dead:,}" if dead else ""}
     return found

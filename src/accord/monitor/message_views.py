@@ -68,8 +68,8 @@ class MessageViews:
             "step_state": STEP_STATES,
         }
 
-    async def causes(self) -> list[Cause]:
-        return causes_of(await self._control.dead_letters(limit=LIST_MAX))
+    async def causes(self, flow: str = "") -> list[Cause]:
+        return causes_of(await self._control.dead_letters(flow=flow, limit=LIST_MAX))
 
     async def cause(self, id_: str) -> Cause | None:
         return next((cause for cause in await self.causes() if cause.id == id_), None)

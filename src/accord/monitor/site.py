@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import functools
 import importlib.resources
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
@@ -14,7 +14,7 @@ import msgspec
 
 from accord.engine.answer import Answer, busy
 from accord.engine.clock import Clock
-from accord.engine.control import Control
+from accord.engine.control import LIST_MAX, Control
 from accord.engine.control_views import ControlError, whole_number
 from accord.engine.engine import Engine
 from accord.engine.http import PooledHttpClient
@@ -219,6 +219,9 @@ class Monitor:
                 else:
                     await control.resume(kind[:-1], name)
                 return f"{kind[:-1].capitalize()} {name} {word}d.", f"{PREFIX}{kind}/{quote(name)}"
+            case ["flows", name, "replay"]:
+                letters = await control.dead_letters(flow=name, limit=LIST_MAX)
+                return await self._replay([letter.seq for letter in letters]), f"{PREFIX}flows/{quote(name)}"
             case ["systems", name, "test"]:
                 check = await control.check_system(name)
                 words = (
@@ -246,9 +249,12 @@ class Monitor:
         cause = await self._views.messages.cause(id_)
         if cause is None:
             raise ControlError("There are no dead letters of this cause any more.")
-        for seq in cause.seqs:  # in their order, so that letters of one key go as they came
+        return await self._replay(cause.seqs)
+
+    async def _replay(self, seqs: Sequence[int]) -> str:
+        for seq in seqs:  # in their order, so that letters of one key go as they came
             await self._control.replay(seq)
-        return f"{len(cause.seqs)} messages are on their way again."
+        return f"{len(seqs)} messages are on their way again."
 
     async def _sign_in(self, form: Form, request: InboundRequest) -> Answer:
         name = form.get("name", "").strip()

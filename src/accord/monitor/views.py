@@ -13,12 +13,13 @@ from accord.engine.history import Kind
 from accord.engine.operators.audit import newest_first
 from accord.flow.flow import Flow
 from accord.flow.trigger import ChangesTrigger, FilesTrigger, ManualTrigger, PollTrigger, ScheduleTrigger, Trigger
-from accord.monitor.charts import charts_of
+from accord.monitor.charts import charts_of, seconds
 from accord.monitor.drawing import draw_map, lines_of
 from accord.monitor.flow_picture import draw_steps
 from accord.monitor.live import shown_figures
 from accord.monitor.message_views import MessageViews
 from accord.monitor.rates import Rates
+from accord.observe.metrics import HistogramView, MetricsView
 from accord.project import Project
 from accord.record.types import Field, name_of
 
@@ -67,12 +68,13 @@ class Views:
     async def figures(self) -> dict[str, Any]:
         """What open pages show live."""
         flows, systems, _ = await self._flows_and_systems()
-        return shown_figures(flows, systems)
+        return shown_figures(self._lines, flows, systems)
 
     async def _flows_and_systems(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         status = await self._control.status()
-        flows = {one["name"]: self._flow_view(one) for one in status["flows"]}
-        return flows, {one["name"]: _system_view(one) for one in status["systems"]}, status
+        metrics = await self._control.metrics()
+        flows = {one["name"]: self._flow_view(one, metrics) for one in status["flows"]}
+        return flows, {one["name"]: _system_view(one, metrics) for one in status["systems"]}, status
 
     async def _map(self) -> Shown:
         flows, systems, status = await self._flows_and_systems()
@@ -80,13 +82,19 @@ class Views:
         dead = sum(one["dead"] for one in flows.values())
         return "map.html", {"picture": picture, "flows": flows, "systems": systems, "dead": dead, "status": status}
 
-    def _flow_view(self, told: Mapping[str, Any]) -> dict[str, Any]:
+    def _flow_view(self, told: Mapping[str, Any], metrics: MetricsView) -> dict[str, Any]:
         rate = self._rates.rate_per_s(told["name"])
         waiting = told["ready"] + told["waiting"] + told["held"]
         words = [rate_text(rate)]
         words += [f"{told[state]:,} {state}" for state in ("waiting", "held", "dead") if told[state]]
         state = "paused" if told["paused"] else "sick" if told["held"] else "busy" if rate or waiting else "well"
-        return {**told, "rate": rate, "rate_text": words[0], "open": waiting, "state": state, "line": ", ".join(words)}
+        measured = metrics.flows.get(told["name"])
+        tip = (
+            f"Flow {told['name']}, {state}: {words[0]}, p95 {_p95(measured.duration if measured else None)},"
+            f" {waiting:,} waiting ({told['held']:,} held), {told['in_doubt']:,} in doubt, {told['dead']:,} dead"
+        )
+        shown = {"rate": rate, "rate_text": words[0], "open": waiting, "state": state, "line": ", ".join(words)}
+        return {**told, **shown, "tip": tip}
 
     async def _flow(self, name: str, query: Mapping[str, str]) -> Shown | None:
         flow = self._project.flows.get(name)
@@ -97,7 +105,8 @@ class Views:
         history = await self._history_of("flow", name, query)
         return "one_flow.html", {
             "flow": flow,
-            "view": self._flow_view(told),
+            "view": self._flow_view(told, await self._control.metrics()),
+            "causes": await self.messages.causes(name) if told["dead"] else [],
             "triggers": [_trigger_words(trigger) for trigger in flow.triggers],
             "declaration": _text_of(self._project, flow),
             "picture": Markup(draw_steps(flow, history["steps"])),  # noqa: S704 (drawing escapes what it is given)
@@ -125,7 +134,7 @@ class Views:
         ]
         return "one_system.html", {
             "name": name,
-            "view": _system_view(told),
+            "view": _system_view(told, await self._control.metrics()),
             "entities": entities,
             "flows": sorted(flow.name for flow in flows),
             "troubles": await self._control.troubles(name),
@@ -146,12 +155,27 @@ def rate_text(value: float) -> str:
     return f"{value:,.0f}/s" if value >= 10 else f"{value:.1f}/s"
 
 
-def _system_view(told: Mapping[str, Any]) -> dict[str, Any]:
+def _p95(times: HistogramView | None) -> str:
+    """Since the start of the engines."""
+    found = times.quantile(0.95) if times is not None else None
+    return "unknown" if found is None else seconds(found)
+
+
+def _system_view(told: Mapping[str, Any], metrics: MetricsView) -> dict[str, Any]:
     words = "paused" if told["paused"] else "well" if told["is_well"] else told["reason"] or "not available"
     if told["held"]:
         words += f", {told['held']:,} held"
     state = "paused" if told["paused"] else "well" if told["is_well"] else "sick"
-    return {**told, "state": state, "line": words}
+    breaker = (
+        "breaker closed" if told["is_well"] else f"breaker open, next try in {told['wait_s']:g} s: {told['reason']}"
+    )
+    measured = metrics.systems.get(told["name"])
+    tip = (
+        f"System {told['name']}, {'paused, ' if told['paused'] else ''}{breaker}: {told['in_flight']:,} of"
+        f" {told['concurrency_limit']:,} requests under way, p95 {_p95(measured.duration if measured else None)},"
+        f" {told['held']:,} held"
+    )
+    return {**told, "state": state, "line": words, "tip": tip}
 
 
 def _trigger_words(trigger: Trigger) -> str:

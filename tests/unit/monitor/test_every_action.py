@@ -19,6 +19,7 @@ SIGNING = {"/monitor/login", "/monitor/logout"}  # the API and commands say with
 AS = {  # address of a form → path of the API, command
     "/monitor/flows/{}/pause": ("/api/flows/{}/pause", "pause"),
     "/monitor/flows/{}/resume": ("/api/flows/{}/resume", "resume"),
+    "/monitor/flows/{}/replay": ("/api/dead-letters/{}/replay", "dead replay"),
     "/monitor/systems/{}/pause": ("/api/systems/{}/pause", "pause"),
     "/monitor/systems/{}/resume": ("/api/systems/{}/resume", "resume"),
     "/monitor/systems/{}/test": ("/api/systems/{}/test", "systems test"),

@@ -37,13 +37,16 @@ def test_letters_of_one_cause_differ_only_in_values() -> None:
 
 def test_the_map_is_well_formed_whatever_things_are_called() -> None:
     name = "<b>&\"'"
-    view = {"state": "sick", "line": "<script>alert(1)</script> " + "x" * 60}
+    view = {"state": "sick", "line": "<script>alert(1)</script> " + "x" * 60, "tip": f"{name}: p95 2 s"}
     picture = draw_map([Lines("flow", (name, "(time)"), (name, "other"))], {"flow": view}, {name: view})
     root = ElementTree.fromstring(picture)
     texts = [element.text for element in root.iter("text")]
     assert name in texts
     assert not list(root.iter("script"))
     assert len(list(root.iter("path"))) == 4
+    titles = [element.text for element in root.iter("title")]
+    assert titles.count(f"{name}: p95 2 s. {name}: p95 2 s") == 2, "an edge tells of its flow and its system"
+    assert titles.count(f"{name}: p95 2 s") == 3
     assert ElementTree.fromstring(draw_map([], {}, {})) is not None
 
 

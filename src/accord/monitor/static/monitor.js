@@ -19,7 +19,7 @@ function show(figures) {
     }
     const figure = element.dataset.figure;
     if (figure && of[figure] !== undefined && element.textContent !== of[figure]) {
-      const isLong = element.namespaceURI !== document.documentElement.namespaceURI && of[figure].length > 30;
+      const isLong = element.localName === "text" && of[figure].length > 30;
       element.textContent = isLong ? of[figure].slice(0, 29) + "…" : of[figure];
     }
   }
