@@ -25,6 +25,7 @@ class IdentityProvider:
     def __init__(self) -> None:
         self.issuer = ""
         self.claims: dict[str, Any] = {}
+        self.userinfo: dict[str, Any] = {}  # when there is some, the id token says nothing but who
         self.key, self.kid = KEY, "one"
         self.asked: dict[str, dict[str, str]] = {}
         self.reads = 0
@@ -58,7 +59,8 @@ class IdentityProvider:
             "exp": now + 300,
             "nonce": asked["nonce"],
         }
-        claims |= {"email": "ada@example.com", "groups": ["staff", "accord-operators"], **self.claims}
+        if not self.userinfo:
+            claims |= {"email": "ada@example.com", "groups": ["staff", "accord-operators"], **self.claims}
         token = jwt.encode(claims, self.key, "RS256", {"kid": self.kid})
         return 200, {"access_token": "a", "token_type": "Bearer", "id_token": token}
 
@@ -69,6 +71,8 @@ class IdentityProvider:
 
     def configuration(self) -> Any:
         paths = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "keys"}
+        if self.userinfo:
+            paths["userinfo_endpoint"] = "userinfo"
         return {"issuer": self.issuer, **{name: f"{self.issuer}/{path}" for name, path in paths.items()}}
 
 
@@ -78,6 +82,10 @@ def identity_provider() -> Iterator[IdentityProvider]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self.path == "/userinfo":
+                is_known = self.headers["authorization"] == "Bearer a"
+                self._answer(200 if is_known else 401, found.userinfo)
+                return
             self._answer(200, found.keys() if self.path == "/keys" else found.configuration())
 
         def do_POST(self) -> None:

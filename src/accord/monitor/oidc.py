@@ -66,7 +66,15 @@ class _Configuration(msgspec.Struct, frozen=True):
     authorization_endpoint: str
     token_endpoint: str
     jwks_uri: str
+    userinfo_endpoint: str = ""
     token_endpoint_auth_methods_supported: list[str] = msgspec.field(default_factory=lambda: ["client_secret_basic"])
+
+
+class _Tokens(msgspec.Struct, frozen=True):
+    """``access_token`` is '' when none was given."""
+
+    id_token: str
+    access_token: str
 
 
 class Provider:
@@ -125,8 +133,11 @@ class Provider:
         if "error" in query or not query.get("code"):
             raise OidcError(f"The identity provider refused: {query.get('error', 'no code')[:100]}.")
         configuration = await self._configured()
-        token = await self._exchanged(configuration, query["code"], begun)
-        return self._actor(await self._checked(configuration, token, begun.nonce))
+        if query.get("iss", configuration.issuer) != configuration.issuer:  # RFC 9207
+            raise OidcError("The answer comes from another identity provider.", mend="Sign in again.")
+        tokens = await self._exchanged(configuration, query["code"], begun)
+        claims = await self._checked(configuration, tokens.id_token, begun.nonce)
+        return self._actor(await self._with_userinfo(configuration, tokens.access_token, claims))
 
     def _begun(self, cookie: str) -> _Begun:
         text, _, signature = cookie.partition(".")
@@ -143,13 +154,18 @@ class Provider:
             if found.issuer != self._spec.issuer:
                 what = f"The identity provider calls itself '{found.issuer[:100]}', not '{self._spec.issuer}'."
                 raise OidcError(what, mend="Write `issuer` as the provider does.")
-            for endpoint in (found.authorization_endpoint, found.token_endpoint, found.jwks_uri):
+            for endpoint in (
+                found.authorization_endpoint,
+                found.token_endpoint,
+                found.jwks_uri,
+                found.userinfo_endpoint or found.issuer,
+            ):
                 if not endpoint.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
                     raise OidcError(f"The identity provider's address '{endpoint[:100]}' is not encrypted.")
             self._configuration = (self._now() + KNOWN_S, found)
         return self._configuration[1]
 
-    async def _exchanged(self, configuration: _Configuration, code: str, begun: _Begun) -> str:
+    async def _exchanged(self, configuration: _Configuration, code: str, begun: _Begun) -> _Tokens:
         spec = self._spec
         form = {
             "grant_type": "authorization_code",
@@ -172,10 +188,11 @@ class Provider:
             body=urlencode(form).encode(),
             timeout_s=TIMEOUT_S,
         )
-        token = (await self._asked(request)).get("id_token")
+        answer = await self._asked(request)
+        token, access = answer.get("id_token"), answer.get("access_token")
         if not isinstance(token, str):
             raise OidcError("The identity provider gave no id token.")
-        return token
+        return _Tokens(token, access if isinstance(access, str) else "")
 
     async def _checked(self, configuration: _Configuration, token: str, nonce: str) -> dict[str, Any]:
         try:
@@ -195,6 +212,24 @@ class Provider:
         if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), nonce.encode()):
             raise OidcError("The id token belongs to another sign-in.", mend="Sign in again.")
         return claims
+
+    async def _with_userinfo(
+        self, configuration: _Configuration, access_token: str, claims: dict[str, Any]
+    ) -> dict[str, Any]:
+        """With the claims of the UserInfo endpoint, where those asked for are not in the id token (OpenID Connect Core 1.0, 5.4)."""
+        is_whole = all(name in claims for name in (self._spec.name_claim, self._spec.role_claim))
+        if is_whole or not configuration.userinfo_endpoint or not access_token:
+            return claims
+        request = HttpRequest(
+            method="GET",
+            url=configuration.userinfo_endpoint,
+            headers={"authorization": f"Bearer {access_token}", "accept": "application/json"},
+            timeout_s=TIMEOUT_S,
+        )
+        found = await self._asked(request)
+        if found.get("sub") != claims["sub"]:
+            raise OidcError("The identity provider told of somebody else than who signed in.", mend="Sign in again.")
+        return {**found, **claims}
 
     async def _key(self, configuration: _Configuration, id_: str) -> jwt.PyJWK:
         read_s, keys = self._keys

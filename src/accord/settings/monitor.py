@@ -42,10 +42,17 @@ class OidcSpec(msgspec.Struct, frozen=True, kw_only=True):
         default_factory=lambda: ["profile", "email"]
     )
     name_claim: Annotated[
-        str, Meta(min_length=1, description="Claim of the id token that names a person in the audit trail.")
+        str,
+        Meta(
+            min_length=1, description="Claim of the id token, or of UserInfo, that names a person in the audit trail."
+        ),
     ] = "email"
     role_claim: Annotated[
-        str, Meta(min_length=1, description="Claim of the id token (text or list of texts) that `roles` looks up.")
+        str,
+        Meta(
+            min_length=1,
+            description="Claim of the id token, or of UserInfo (text or list of texts) that `roles` looks up.",
+        ),
     ] = "groups"
     roles: Annotated[
         dict[str, RoleName],

@@ -105,3 +105,11 @@ def test_a_provider_that_is_another_or_away_lets_nobody_in(identity: IdentityPro
         asyncio.run(begin(spec))
     with pytest.raises(OidcError, match="does not answer"):
         asyncio.run(begin(OidcSpec(issuer="http://127.0.0.1:1", client_id="accord", roles={"a": "admin"})))
+
+
+def test_what_the_id_token_does_not_say_is_asked_for(identity: IdentityProvider) -> None:
+    identity.userinfo = {"sub": "7", "email": "ada@example.com", "groups": ["accord-viewers"]}
+    assert asyncio.run(signed_in(identity)) == Actor("ada@example.com", Role.VIEWER, "oidc")
+    identity.userinfo["sub"] = "8"
+    with pytest.raises(OidcError, match="somebody else"):
+        asyncio.run(signed_in(identity))
