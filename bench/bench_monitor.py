@@ -2,10 +2,10 @@
 
 Orders flow as fast as they go, in pairs of blocks: without anybody, and with three who look: one has the map open with its stream of live
 figures, one loads another page every ``--pause`` seconds, one searches all messages for a key that is in none every ``--search`` seconds,
-which reads the whole table. Printed: the median and the slowest of each page's times while the engine runs at full rate, how long the
-engine's loop took to answer a request that does nothing, and for each pair what looking added to the engine's CPU per order: the median
-and the spread. Throughput follows that; those who look are not counted, but take from the same cores.
-The journal holds ``--settled`` messages more, made like those of ``bench_big.py``.
+which reads the whole table. Printed: the median and the slowest of each page's times while the engine runs at full rate; how long the
+engine's loop took to answer a request that does nothing; for each pair what looking added to the engine's CPU per order, their median and
+quartiles; and what the same three cost while nothing flows. Throughput follows that; those who look are not counted, but take from the same
+cores. The journal holds ``--settled`` messages more, made like those of ``bench_big.py``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from pathlib import Path
 
 import msgspec
 from bench_big import BASE, multiply, started
-from realtime.measure import OUTSTANDING, Run, sustained, warm
+from realtime.contender import Contender
+from realtime.measure import OUTSTANDING, Run, cpu_by_part, sustained, warm
 
 PAGES = {
     "map": "/",
@@ -42,6 +43,7 @@ PAGES = {
 
 
 SEARCH = "messages of a key"
+REST_S = 30.0
 
 
 class Watchers:
@@ -160,8 +162,22 @@ def looked_at(folder: Path, count: int, args: argparse.Namespace) -> str:
                         times[page] += taken
                 found.runs.append(run)
                 found.pulse_ms += pulse.times
+        added = _at_rest(contender, args)
     _print_pages(times, count)
-    return _compared(alone, looked) + f" messages={count} events={events}"
+    return _compared(alone, looked) + f" at_rest_percent_of_a_core={added:.2f} messages={count} events={events}"
+
+
+def _at_rest(contender: Contender, args: argparse.Namespace) -> float:
+    """What the same three cost while no orders flow, in percent of a core: without the noise of the orders, and without what they and
+    the pages cost each other."""
+    shares = []
+    for is_watched in (False, True):
+        before, began_s = cpu_by_part(contender), time.monotonic()
+        with Watchers(contender.host, args.pause, args.search) if is_watched else contextlib.nullcontext():
+            time.sleep(REST_S)
+        cpu_s = sum(cpu_by_part(contender).values()) - sum(before.values())
+        shares.append(100 * cpu_s / (time.monotonic() - began_s))
+    return shares[1] - shares[0]
 
 
 def _print_pages(times: Mapping[str, Sequence[float]], count: int) -> None:
