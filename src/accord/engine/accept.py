@@ -89,7 +89,7 @@ class Acceptor:
     def message(self, flow: Flow, arrival: Arrival, *, is_backfill: bool = False) -> Message:
         """``is_backfill``: live messages go before it where they wait for one system."""
         id = new_id()
-        headers = dict(arrival.headers)
+        headers = dict(arrival.headers) if arrival.headers else {}
         if arrival.topic:
             headers[TOPIC_HEADER] = arrival.topic
         if arrival.fetch:
@@ -163,6 +163,8 @@ class Acceptor:
 
 
 def _stored(messages: Sequence[Message], accepted: Accepted) -> Stored:
+    if len(messages) == 1:
+        return Stored((), 1) if accepted.messages[0].is_duplicate else Stored((messages[0].id,), 0)
     ids = tuple([m.id for m, one in zip(messages, accepted.messages, strict=True) if not one.is_duplicate])
     return Stored(ids, len(messages) - len(ids))
 

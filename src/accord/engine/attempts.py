@@ -70,13 +70,63 @@ class Attempted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     exchanges: tuple[Exchange, ...] = ()
 
 
+class Heard(msgspec.Struct, frozen=True):
+    """An exchange as it is kept until somebody asks, which is seldom."""
+
+    request: HttpRequest
+    response: HttpResponse | None
+    error: str
+    began_s: float
+    took_s: float
+
+    def told(self) -> Exchange:
+        request, response = self.request, self.response
+        answer = response.body if response is not None else b""
+        return Exchange(
+            method=request.method,
+            url=request.url,
+            headers=request.headers,
+            body=request.body if len(request.body) <= BODY_BYTES_MAX else b"",
+            body_size_bytes=len(request.body),
+            status=response.status if response is not None else 0,
+            answer_headers=response.headers if response is not None else {},
+            answer=answer if len(answer) <= BODY_BYTES_MAX else b"",
+            answer_size_bytes=len(answer),
+            error=self.error,
+            began_s=self.began_s,
+            took_s=self.took_s,
+        )
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """An attempt as it is kept until somebody asks."""
+
+    seq: int
+    path: str
+    at: dt.datetime
+    outcome: Any  # None: done, whose answer may be large and is not held on to
+    took_s: float
+    exchanges: list[Heard | Exchange]
+
+    def told(self) -> Attempted:
+        outcome = self.outcome
+        return Attempted(
+            path=self.path,
+            at=self.at,
+            outcome="done" if outcome is None else type(outcome).__name__.lower(),
+            reason="" if outcome is None else outcome.reason,
+            took_s=self.took_s,
+            exchanges=tuple([one.told() if type(one) is Heard else one for one in self.exchanges]),  # type: ignore[misc]
+        )
+
+
 class Watch:
     """Collects the exchanges of one attempt while it is open."""
 
     __slots__ = ("began_s", "exchanges", "is_open")
 
     def __init__(self) -> None:
-        self.exchanges: list[Exchange] = []
+        self.exchanges: list[Heard | Exchange] = []
         self.began_s = time.monotonic()
         self.is_open = True
 
@@ -90,38 +140,26 @@ async def watched(watch: Watch, request: HttpRequest, sending: Coroutine[Any, An
     try:
         response = await sending
     except HttpFailed as error:
-        _note(watch, request, None, error.what, began_s)
+        note(watch, request, None, error.what, began_s)
         raise
-    _note(watch, request, response, "", began_s)
+    note(watch, request, response, "", began_s)
     return response
 
 
-def _note(watch: Watch, request: HttpRequest, response: HttpResponse | None, error: str, began_s: float) -> None:
+def note(watch: Watch, request: HttpRequest, response: HttpResponse | None, error: str, began_s: float) -> None:
+    """What came of a request that began at ``began_s``. Large bodies are not held on to."""
     if not watch.is_open or len(watch.exchanges) >= EXCHANGES_MAX:
         return
-    answer = response.body if response is not None else b""
-    exchange = Exchange(
-        method=request.method,
-        url=request.url,
-        headers=request.headers,
-        body=request.body if len(request.body) <= BODY_BYTES_MAX else b"",
-        body_size_bytes=len(request.body),
-        status=response.status if response is not None else 0,
-        answer_headers=response.headers if response is not None else {},
-        answer=answer if len(answer) <= BODY_BYTES_MAX else b"",
-        answer_size_bytes=len(answer),
-        error=error,
-        began_s=began_s - watch.began_s,
-        took_s=time.monotonic() - began_s,
-    )
-    watch.exchanges.append(exchange)
+    heard = Heard(request, response, error, began_s - watch.began_s, time.monotonic() - began_s)
+    is_small = len(request.body) <= BODY_BYTES_MAX and (response is None or len(response.body) <= BODY_BYTES_MAX)
+    watch.exchanges.append(heard if is_small else heard.told())
 
 
 class RecentAttempts:
     """The newest attempts of each flow."""
 
     def __init__(self) -> None:
-        self._recent: dict[str, deque[tuple[int, Attempted]]] = {}
+        self._recent: dict[str, deque[Tried]] = {}
 
     def begin(self) -> Watch:
         """What the calling task sends from now on belongs to this attempt."""
@@ -129,30 +167,20 @@ class RecentAttempts:
         WATCH.set(watch)
         return watch
 
-    def end(self, watch: Watch, flow: str, seq: int, path: str, at: dt.datetime, outcome: Any) -> Attempted:
+    def end(self, watch: Watch, flow: str, seq: int, path: str, at: dt.datetime, outcome: Any) -> Attempted | None:
+        """The attempt when it is worth a place in the journal."""
         watch.is_open = False
         WATCH.set(None)
-        attempted = Attempted(
-            path=path,
-            at=at,
-            outcome="done" if type(outcome) is Done else type(outcome).__name__.lower(),
-            reason="" if type(outcome) is Done else outcome.reason,
-            took_s=time.monotonic() - watch.began_s,
-            exchanges=tuple(watch.exchanges),
-        )
+        took_s = time.monotonic() - watch.began_s
+        tried = Tried(seq, path, at, None if type(outcome) is Done else outcome, took_s, watch.exchanges)
         recent = self._recent.get(flow)
         if recent is None:
             recent = self._recent[flow] = deque(maxlen=RECENT_MAX)
-        recent.append((seq, attempted))
-        return attempted
+        recent.append(tried)
+        return tried.told() if took_s >= SLOW_S or tried.outcome is not None else None
 
     def of(self, flow: str, seq: int) -> list[Attempted]:
-        return [attempted for number, attempted in self._recent.get(flow, ()) if number == seq]
-
-
-def is_worth_keeping(attempted: Attempted) -> bool:
-    """Whether it goes to the journal."""
-    return attempted.outcome != "done" or attempted.took_s >= SLOW_S
+        return [tried.told() for tried in self._recent.get(flow, ()) if tried.seq == seq]
 
 
 def encode_attempt(attempted: Attempted) -> bytes:

@@ -186,6 +186,8 @@ class _Group:
 
 def concealed(outcome: Outcome, conceal: Callable[[str], str]) -> Outcome:
     """The outcome with the reason of a failure masked."""
+    if type(outcome) is Done:
+        return outcome
     if isinstance(outcome, Partial):
         return Partial(tuple(single(concealed(one, conceal)) for one in outcome.outcomes))
     if not isinstance(outcome, Retry | Reconnect | Reject):
@@ -214,6 +216,8 @@ def spread(outcome: Outcome, count: int) -> tuple[One, ...]:
 
 def single(outcome: Outcome) -> One:
     """The outcome of a request for one record."""
+    if type(outcome) is Done:
+        return outcome
     if isinstance(outcome, Partial):
         return outcome.outcomes[0] if outcome.outcomes else Retry("the connector gave no outcome", in_doubt=True)
     if isinstance(outcome, End):

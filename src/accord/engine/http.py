@@ -51,11 +51,11 @@ class PooledHttpClient:
         parent = TRACEPARENT.get()
         if parent:
             request = msgspec.structs.replace(request, headers={"traceparent": parent, **request.headers})
-        if self._plain is not None and can_send(request):
-            sending = self._plain.send(request, self._timeout_s if request.timeout_s is None else request.timeout_s)
-        else:
-            sending = self._send_by_library(request)
         watch = WATCH.get()
+        if self._plain is not None and can_send(request):
+            timeout_s = self._timeout_s if request.timeout_s is None else request.timeout_s
+            return self._plain.send(request, timeout_s, watch)
+        sending = self._send_by_library(request)
         return sending if watch is None else watched(watch, request, sending)
 
     async def _send_by_library(self, request: HttpRequest) -> HttpResponse:

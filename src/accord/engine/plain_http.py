@@ -15,12 +15,14 @@ import re
 import select
 import zlib
 from collections import deque
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
 import httptools
 import msgspec
 
+from accord.engine.attempts import Watch, note
 from accord.sdk.http import BODY_SIZE_BYTES_MAX, HttpFailed, HttpRequest, HttpResponse
 
 SWEEP_S = 0.1  # how late a time-out may be
@@ -35,14 +37,14 @@ _OURS = frozenset(
 )
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _METHODS = frozenset({"GET", "DELETE", "OPTIONS", *_WITH_BODY})
+OWN_LINES = 4  # of every request: its first, host, user-agent, and the empty one
 BROKEN = "the connection broke before the whole answer had come"
 
 
 class Target(msgspec.Struct, frozen=True):
     """Where a request goes, and what of its head is the same every time."""
 
-    host: str
-    port: int
+    where: tuple[str, int]  # host and port
     path: str
     lines: str  # host and our own headers
 
@@ -51,12 +53,12 @@ def can_send(request: HttpRequest) -> bool:
     """Whether this client speaks what the request asks for; what it does not is the library's."""
     if request.method not in _METHODS or _target(request.url) is None:
         return False
-    return all(_is_plain(name) for name in request.headers)
+    return _are_plain(tuple(request.headers))
 
 
 @functools.lru_cache(maxsize=1024)
-def _is_plain(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None and name.lower() not in _OURS
+def _are_plain(names: tuple[str, ...]) -> bool:
+    return all(_NAME.fullmatch(name) is not None and name.lower() not in _OURS for name in names)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -71,24 +73,24 @@ def _target(url: str) -> Target | None:
         return None
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     assert parts.hostname is not None
-    return Target(parts.hostname, port, path, f"host: {parts.netloc}\r\nuser-agent: accord\r\n")
+    return Target((parts.hostname, port), path, f"host: {parts.netloc}\r\nuser-agent: accord\r\n")
 
 
 def rendered(request: HttpRequest, target: Target) -> list[bytes]:
     """The request's bytes, in one or two pieces. Raises HttpFailed for a header that would break out of its line."""
-    lines = [f"{request.method} {target.path} HTTP/1.1\r\n{target.lines}"]
-    for name, value in request.headers.items():
-        lines.append(f"{name}: {value}\r\n")
-    body = request.body
+    headers, body = request.headers, request.body
+    text = f"{request.method} {target.path} HTTP/1.1\r\n{target.lines}"
+    for name, value in headers.items():
+        text += f"{name}: {value}\r\n"
+    breaks = len(headers) + OWN_LINES
     if body or request.method in _WITH_BODY:
-        lines.append(f"content-length: {len(body)}\r\n")
-    text = "".join(lines)
-    breaks = len(request.headers) + target.lines.count("\n") + (2 if body or request.method in _WITH_BODY else 1)
+        text += f"content-length: {len(body)}\r\n"
+        breaks += 1
     try:
         head = (text + "\r\n").encode("latin-1")
     except UnicodeEncodeError:
         raise _invalid("a header holds characters that HTTP cannot carry") from None
-    if head.count(b"\n") != breaks + 1 or head.count(b"\r") != breaks + 1 or b"\0" in head:
+    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
         raise _invalid("a header's value holds a line break")
     return [head + body] if len(body) <= JOINED_BYTES_MAX else [head, body]
 
@@ -110,21 +112,28 @@ class PlainHttp:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
-        """For requests that ``can_send``. Raises HttpFailed."""
+    async def send(self, request: HttpRequest, timeout_s: float, watch: Watch | None = None) -> HttpResponse:
+        """For requests that ``can_send``. ``watch`` notes what came of it. Raises HttpFailed."""
         target = _target(request.url)
         assert target is not None, "ask can_send first"
-        pieces = rendered(request, target)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        connection = self._take_idle((target.host, target.port), loop.time())
-        if connection is None:
-            connection = await self._connected(target, deadline)
+        began_s = monotonic()
+        connection: _Connection | None = None
         try:
-            return await connection.begin(pieces, deadline)
+            pieces = rendered(request, target)
+            now = asyncio.get_running_loop().time()
+            connection = self._take_idle(target.where, now) or await self._connected(target, now + timeout_s)
+            response = await connection.begin(pieces, now + timeout_s)
         except asyncio.CancelledError:
-            connection.abort()  # what comes now would be taken for the answer to the next request
+            if connection is not None:
+                connection.abort()  # what comes now would be taken for the answer to the next request
             raise
+        except HttpFailed as error:
+            if watch is not None:
+                note(watch, request, None, error.what, began_s)
+            raise
+        if watch is not None:
+            note(watch, request, response, "", began_s)
+        return response
 
     async def close(self) -> None:
         for connection in list(self._open):
@@ -145,7 +154,7 @@ class PlainHttp:
 
     async def _connected(self, target: Target, deadline: float) -> _Connection:
         loop = asyncio.get_running_loop()
-        where = (target.host, target.port)
+        where = target.where
         while len(self._open) + self._connecting >= self._connections_max:
             if self._close_another(where):
                 continue
@@ -156,7 +165,7 @@ class PlainHttp:
         self._connecting += 1
         try:
             within_s = max(0.0, min(self._connect_s, deadline - loop.time()))
-            making = loop.create_connection(lambda: _Connection(self, where), target.host, target.port)
+            making = loop.create_connection(lambda: _Connection(self, where), *where)
             _, made = await asyncio.wait_for(making, within_s)
         except TimeoutError:
             raise _unreachable("it did not answer in time") from None
@@ -199,7 +208,10 @@ class PlainHttp:
 
     def free(self, connection: _Connection) -> None:
         """An exchange is over and the connection can carry another."""
-        self._idle.setdefault(connection.where, []).append(connection)
+        kept = self._idle.get(connection.where)
+        if kept is None:
+            kept = self._idle[connection.where] = []
+        kept.append(connection)
         if self._waiting:
             self._wake_next()
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from accord.engine.attempts import ATTEMPT_PATH, JOURNALED_MAX, Attempted, encode_attempt, is_worth_keeping
+from accord.engine.attempts import ATTEMPT_PATH, JOURNALED_MAX, Attempted, encode_attempt
 from accord.engine.clock import Clock
 from accord.engine.delivery import SICK, Delivery
 from accord.engine.dispatch import JOURNAL_RETRY_S
@@ -78,10 +78,21 @@ RESERVE_LOOK_S = 60.0  # between looks whether a system has room for backfill ag
 RECONNECT_WAIT_S = 0.2  # before the breaker opens; spends no attempt
 ANSWERS_UNSAVED_MAX = 200  # results of a large split are journaled in parts of this size
 NO_STOPS: Mapping[int, Stop] = {}
+_SAME_WHEN_READ = frozenset({str, int, bool, type(None)})
+_TEXT = frozenset({str})
 
 
 class Attempt:
     """One attempt at one leased message. ``run()`` returns how it settles; it never raises for what flows or systems do."""
+
+    # Of most messages these stay as they are.
+    _generation = 0
+    _prefix = ""
+    _is_undoing = False
+    _has_begun = False
+    _attempts_kept = 0
+    _masker: Masker | None = None  # made when a system refuses something
+    _stamped: bytes | None = None
 
     def __init__(
         self,
@@ -105,22 +116,27 @@ class Attempt:
         self._respond = respond
         self._stops = stops
         self._lane = lane_of(flow.name, flow.priority, is_backfill or BACKFILL_HEADER in lease.message.headers)
-        self._generation, self._prefix = generation_of(lease.results)
-        self._effects_of = lease.message.id + self._prefix
-        self._results = {
-            path[len(self._prefix) :]: value
-            for path, value in lease.results.items()
-            if path.startswith(self._prefix) and (self._prefix or path[:1] != "~")
-        }
+        self._effects_of = lease.message.id
+        self._results: dict[str, bytes] = {}
         self._in_doubt = set(lease.in_doubt)
         self._attempts = lease.attempts
-        self._is_undoing = False
-        self._attempts_kept = sum(path.startswith(ATTEMPT_PATH) for path in lease.results)
-        self._has_begun = len(lease.results) > self._attempts_kept
         self._unsaved: list[StepResult] = []
-        self._masker: Masker | None = None  # made when a system refuses something
         self._references: list[CrossReference] = []
-        self._stamped = lease.results.get(VERSION_PATH)
+        if lease.results:
+            self._take_up(lease.results)
+
+    def _take_up(self, stored: Mapping[str, bytes]) -> None:
+        """What is journaled of the message."""
+        self._generation, self._prefix = generation_of(stored)
+        self._effects_of += self._prefix
+        self._results = {
+            path[len(self._prefix) :]: value
+            for path, value in stored.items()
+            if path.startswith(self._prefix) and (self._prefix or path[:1] != "~")
+        }
+        self._attempts_kept = sum(path.startswith(ATTEMPT_PATH) for path in stored)
+        self._has_begun = len(stored) > self._attempts_kept
+        self._stamped = stored.get(VERSION_PATH)
 
     async def run(self) -> Settle:
         message = self._lease.message
@@ -248,13 +264,15 @@ class Attempt:
     async def _deliver(self, command: Write | Call | Fetch) -> Done | Reject:
         """One attempt. Raises Parked when it has to be tried again, GivenUp when it must not."""
         system = command.system if isinstance(command, Call) else command.entity.partition(".")[0]
-        if not self._delivery.gate(system).may_try():
-            raise Parked(State.HELD, held_by=system, reason=self._delivery.gate(system).why_not)
-        self._has_begun = self._has_begun or not isinstance(command, Fetch)
+        gate = self._delivery.gate(system)
+        if not gate.may_try():
+            raise Parked(State.HELD, held_by=system, reason=gate.why_not)
+        if type(command) is not Fetch:
+            self._has_begun = True
         if self._lane.is_backfill:
-            self._leave_reserve(self._delivery.gate(system))
-        in_doubt = command.path in self._in_doubt or self._lease.is_recovered
-        began_s = self._clock.monotonic()
+            self._leave_reserve(gate)
+        in_doubt = self._lease.is_recovered or command.path in self._in_doubt
+        began_s = gate.now_s()
         recent, at = self._delivery.recent, self._clock.now()
         watch = recent.begin()
         tracing = self._observer.tracing
@@ -266,19 +284,18 @@ class Attempt:
                 ended(type(outcome).__name__.lower())
         if outcome is not SICK:
             attempted = recent.end(watch, self._flow.name, self._lease.seq, self._prefix + command.path, at, outcome)
-            if is_worth_keeping(attempted):
+            if attempted is not None:
                 self._keep_attempt(attempted)
-        self._observer.metrics.flow(self._flow.name).step(command.path).observe(self._clock.monotonic() - began_s)
-        policy = command.policy or self._flow.policy
+        self._observer.metrics.flow(self._flow.name).step(command.path).observe(gate.now_s() - began_s)
         if isinstance(outcome, Done):
             self._in_doubt.discard(command.path)
             self._attempts = 0
             return outcome
+        policy = command.policy or self._flow.policy
         if isinstance(outcome, Reject):
             return self._refused(command.path, outcome, policy)
         if outcome.in_doubt:
             self._in_doubt.add(command.path)
-        gate = self._delivery.gate(system)
         if not isinstance(outcome, Retry) or outcome.throttled:
             if not gate.may_try():
                 raise Parked(State.HELD, held_by=system, reason=outcome.reason)
@@ -327,7 +344,7 @@ class Attempt:
         if isinstance(command, Call) and command.is_read_only:
             return answer
         value = encode_json(answer)
-        kept = decode_result(value)
+        kept = answer if type(answer) is Done and _is_same_when_read(answer.result) else decode_result(value)
         self._results[command.path] = value
         self._unsaved.append(StepResult(self._prefix + command.path, value))
         if isinstance(command, Write) and command.link_from and isinstance(kept, Done):
@@ -473,7 +490,7 @@ class Attempt:
         return Settle(
             seq=self._lease.seq,
             state=state,
-            results=(*self._unsaved, *self._stamp(state)),
+            results=tuple(self._unsaved) if state is State.DONE else (*self._unsaved, *self._stamp(state)),
             attempts=self._attempts,
             due=due,
             held_by=held_by,
@@ -500,3 +517,10 @@ class Attempt:
 
     def _after(self, seconds: float) -> dt.datetime:
         return self._clock.now() + dt.timedelta(seconds=seconds)
+
+
+def _is_same_when_read(result: Any) -> bool:
+    """Whether an answer is the same once it was written as JSON and read: nothing, or a flat object of texts and integers."""
+    if type(result) is not dict:
+        return result is None
+    return _SAME_WHEN_READ.issuperset(map(type, result.values())) and _TEXT.issuperset(map(type, result))

@@ -237,6 +237,8 @@ def perform(
             frame.names[as_name] = None
         return None
     done = answer if isinstance(answer, Done) else Done(answer)
+    if undo is None and not as_name:
+        return done
     kept = Frame(frame.run, frame.record, dict(frame.names), "undo/" + frame.prefix)
     if undo is not None and frame.run.done is not None:
         frame.run.undos.append(functools.partial(undo, kept, done))
