@@ -4,7 +4,8 @@
 
 Accord and the hand-written script (`bench/batch/ideal.py`) check the contract, map 12 fields and keep the rejects (1 % of the rows);
 after every run the target's count and sums and the number of rejects must be what the generator says. Peers do what each can express
-(`bench/peers_batch/`); Sling is not among them, since its package fetches its program from outside PyPI. Rows a second are of the
+(`bench/peers_batch/`): dlt maps rows in Python; its Arrow forms and Sling move rows as they are. None of them keeps rejects; upserts, two
+tables out of one record and APIs are not asked of them, nor Parquet of Sling, which fetches a program for it. Rows a second are of the
 whole process, start included. S6 is the mapping alone, rows a second of CPU.
 """
 

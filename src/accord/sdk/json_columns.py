@@ -65,7 +65,11 @@ class JsonColumns:
         if not self._groups:
             self._left -= 1
             return None
-        made = [self._part_of(raws[at : at + ROWS_AT_ONCE]) for at in range(0, len(raws), ROWS_AT_ONCE)]
+        try:
+            made = [self._part_of(raws[at : at + ROWS_AT_ONCE]) for at in range(0, len(raws), ROWS_AT_ONCE)]
+        except pl.exceptions.PolarsError:  # a pattern too large for the engine: the decoder reads them all
+            self._left = 0
+            return None
         is_sure = pl.concat([one for _, one in made])
         if int(is_sure.sum()) * 2 < len(raws):
             self._groups, self._left = [], self._left - 1
@@ -176,7 +180,7 @@ def _part(name: str, type_: t.Type, values: Sequence[Any]) -> _Part | None:
     if isinstance(type_, t.Object):
         return _Part(rf"(?:null|(\{{){body}\}})", 1 + len(known), name, known)
     item = rf"\{{{body}\}}"
-    plain = item.replace('"(', '"(?:').replace("|(", "|(?:")
+    plain = re.sub(r"\((?!\?)", "(?:", item)  # its groups no captures; no key and no pattern holds a bracket of its own
     return _Part(rf"(?:null|\[((?:{plain}(?:, ?{plain})*)?)\])", 1, name, known, item, plain)
 
 

@@ -55,7 +55,13 @@ moments = st.sampled_from(
     [None, "2025-02-28", "2025-02-30", "2025-02-16T10:14:54Z", "2025-02-16T10:14:54.123+02:00", "0001-01-01", 5]
 )
 lines = st.fixed_dictionaries(
-    {"sku": lettering, "count": numbers, "price": numbers, "is_gift": st.sampled_from([True, False, None])}
+    {
+        "sku": lettering,
+        "count": numbers,
+        "price": numbers,
+        "is_gift": st.sampled_from([True, False, None]),
+        "more": lettering,
+    }
 )
 records = st.fixed_dictionaries(
     {
@@ -99,7 +105,7 @@ def test_pattern_and_decoder_agree(given: list[str]) -> None:
 
 
 def order(id_: int, **values: Any) -> bytes:
-    item = {"sku": 'a ] } "x"', "count": id_, "price": 14.1, "is_gift": True}
+    item = {"sku": 'a ] } "x"', "count": id_, "price": 14.1, "is_gift": True, "more": "(y)"}
     plain = {"id": id_, "name": 'say "hi"\\', "total": 3037.17, "weight": 2.5, "is_open": False, "day": "2025-02-28"}
     return json.dumps(
         {**plain, "changed at": "2025-02-16T10:14:54Z", "buyer": item, "lines": [item] * 2, **values}
