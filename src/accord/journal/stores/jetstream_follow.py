@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from accord.errors import JournalError, JournalFull
@@ -10,7 +11,7 @@ from accord.journal.replica import Replica
 from accord.journal.stores.jetstream_entries import Entry, decode_entry, digest_after
 from accord.journal.stores.jetstream_faults import log_damaged, log_lost, other_log, unavailable
 from accord.journal.stores.jetstream_log import LogStream
-from accord.journal.stores.jetstream_snapshots import Snapshots
+from accord.journal.stores.jetstream_snapshots import Snapshot, Snapshots
 from accord.journal.stores.jetstream_state import LocalState
 
 LAST_WAIT_S = 10.0  # for a stream that is just starting to show its end again
@@ -23,6 +24,7 @@ class Follower:
         self._log = log
         self._state = state
         self._replica = replica
+        self._snapshots = Snapshots(lambda: log.context, log.stream, log.settings.replicas)
 
     async def check(self) -> None:
         """The state and the stream belong together. Raises JournalError ``journal.other-log``, ``journal.log-lost``; a cluster that is
@@ -83,16 +85,34 @@ class Follower:
                 has_counted |= self._state.apply(raw).counts
 
     async def _from_snapshot(self) -> None:
-        """The entry that comes next has been trimmed."""
-        snapshots = Snapshots(lambda: self._log.context, self._log.stream, self._log.settings.replicas)
+        """The entry that comes next has been trimmed, says the stream's leader. That no snapshot goes on from here is believed only when
+        it stays so for ``LAST_WAIT_S``: what is known of snapshots is read from any server, and one that was just started may lag."""
+        deadline = asyncio.get_running_loop().time() + LAST_WAIT_S
+        while True:
+            snapshots = await self._snapshots.found()
+            if fitting := [s for s in snapshots if s.position.seq > self._state.position.seq]:
+                await self._from_first_whole(fitting)
+                return
+            extent = await self._log.extent()
+            if extent.first <= self._state.position.seq + 1:
+                return
+            if asyncio.get_running_loop().time() > deadline:
+                ends = ", ".join(str(s.position.seq) for s in snapshots) or "none"
+                raise log_damaged(
+                    self._log.stream,
+                    f"entry {self._state.position.seq + 1} is gone (it holds {extent.first} to {extent.last}), "
+                    f"and no snapshot holds what comes after it (they end at: {ends})",
+                )
+            await asyncio.sleep(0.1)
+
+    async def _from_first_whole(self, fitting: Sequence[Snapshot]) -> None:
         position = self._state.position
-        fitting = [s for s in await snapshots.found() if s.position.seq > position.seq]
         partial = self._replica.folder / f"{self._log.stream}.snapshot.partial"
         for number, snapshot in enumerate(fitting, start=1):
             if position.log and snapshot.position.log != position.log:
                 raise other_log(self._log.stream)
             try:
-                await snapshots.fetch(snapshot, partial)
+                await self._snapshots.fetch(snapshot, partial)
                 self._put(partial)
                 return
             except JournalError as error:
@@ -100,9 +120,6 @@ class Follower:
                     raise
             finally:
                 partial.unlink(missing_ok=True)
-        raise log_damaged(
-            self._log.stream, f"entry {position.seq + 1} is gone, and no snapshot holds what comes after it"
-        )
 
     def _put(self, partial: Path) -> None:
         try:

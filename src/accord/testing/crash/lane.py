@@ -180,9 +180,9 @@ class Lane:
                 await self._allow(total)
             reached = await self._one_life(point, 1 if point in missed else self._passes_max(point), total)
             self.kills[reached] += 1
-            if reached != point and not self.kills[point]:
+            if reached != point and not self.kills[point] and point not in missed:
                 missed.add(point)
-                rounds.insert(0, point)
+                rounds.insert(0, point)  # once more in this round, then in each that follows
 
     def _round(self, is_first: bool) -> list[str]:
         """Every point once and as many random kills, shuffled; migrations in the first round only: they copy the whole journal."""
