@@ -2,8 +2,10 @@
 
 The rule: a run reads every record whose cursor is at or after the largest one of all earlier runs less the overlap. So records with
 equal values are not missed at the border, and one that was committed late, with an older value, is read as long as the overlap
-reaches back to it (``full_every`` finds the others). Targets that upsert write what is read again over itself. For those that append,
-the key and cursor of every record within the overlap are kept, and a record that is known is left out.
+reaches back to it (``full_every`` finds the others). A time that lies in the future when the run begins (a clock that is ahead, a typing
+error) counts as the run's beginning: else everything until then would be passed over. Targets that upsert write what is read again
+over itself. For those that append, the key and cursor of every record within the overlap are kept, and a record that is known is left
+out.
 """
 
 from __future__ import annotations
@@ -44,13 +46,14 @@ def since_of(watermark: Any, overlap: dt.timedelta | int) -> Any:
 
 
 class Seen:
-    """The largest cursor value so far and, for flows that append, the records of the overlap. Chunk after chunk: ``known`` before it is
-    mapped, ``add`` in the same order once it is written."""
+    """The largest cursor value so far, of times none after the run's beginning, and, for flows that append, the records of the overlap.
+    Chunk after chunk: ``known`` before it is mapped, ``add`` in the same order once it is written."""
 
-    def __init__(self, flow: BulkFlow, largest: Any, kept: bytes | None) -> None:
+    def __init__(self, flow: BulkFlow, largest: Any, kept: bytes | None, began: dt.datetime) -> None:
         self._flow = flow
         self._field = flow.spec.read.cursor
         self.largest = largest
+        self._began = began
         self.is_needed = bool(self._field) and any(write.mode is LoadMode.APPEND for write in flow.writes)
         pairs = msgspec.json.decode(kept, type=list[tuple[Any, str]]) if kept and self.is_needed else []
         self._seen: dict[str, Any] = {digest: self._typed(value) for value, digest in pairs}
@@ -73,7 +76,7 @@ class Seen:
         values = [v for v in [read.batch.frame[self._field].max(), *self._odd_values(read)] if v is not None]
         if self.largest is not None:
             values.append(self.largest)
-        self.largest = max(values, default=None)
+        self.largest = max((self._bounded(value) for value in values), default=None)
         if not self.is_needed or self.largest is None:
             return
         least = since_of(self.largest, self._flow.overlap)
@@ -85,6 +88,11 @@ class Seen:
                 f" before {self.largest}: shorten 'overlap', or load with mode upsert"
             )
             raise ReadFailed(Reject(reason, self._field, "engine.bulk-overlap"))
+
+    def _bounded(self, value: Any) -> Any:
+        if isinstance(value, dt.datetime):
+            return min(value, self._began)
+        return min(value, self._began.date()) if isinstance(value, dt.date) else value
 
     def position(self) -> bytes:
         return msgspec.json.encode([(value, digest) for digest, value in self._seen.items()])

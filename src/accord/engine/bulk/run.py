@@ -218,7 +218,7 @@ class BulkRun:
         run, spec = self.record, self._flow.spec.read
         kept = await self._journal.reads.cursor(seen_cursor(self._flow.name))
         known_largest = typed(run.cursor, self._flow.source, spec.cursor) if spec.cursor else None
-        known, seen = (Seen(self._flow, known_largest, kept) for _ in range(2))
+        known, seen = (Seen(self._flow, known_largest, kept, run.started) for _ in range(2))
         has_begun = False
         if self._is_begun:
             await self._settle_files()
