@@ -47,7 +47,7 @@ def test_rows_that_are_not_unique_or_too_long_become_rejects_that_say_so(
         "connector.sql-value",
         "connector.sql-not-unique",
     ]
-    assert "same unique value" in told["5"]["message"]
+    assert "same unique value" in str(told["5"])
 
 
 API = """

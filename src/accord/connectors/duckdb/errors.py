@@ -30,6 +30,9 @@ def outcome_of(error: BaseException) -> Outcome:
     if name in _REJECTS:
         reason, code = _REJECTS[name]
         return Reject(reason, path=_column(str(error)), code=f"connector.{code}")
+    text = str(error).lower()
+    if "no space left" in text or "file too large" in text:  # also of a commit, which is then no conflict
+        return Reconnect(f"the database has no room left: make room on its disk ({name})", in_doubt=True)
     if name == "TransactionException":
         return Retry("two transactions changed the same rows")
     if name == "OutOfMemoryException":
@@ -37,11 +40,8 @@ def outcome_of(error: BaseException) -> Outcome:
     if name in ("IOException", "FatalException", "InternalException", "ConnectionException") or isinstance(
         error, OSError
     ):
-        text = str(error).lower()
         is_locked = "lock" in text and "conflict" in text
         why = "another process has the file open" if is_locked else f"the file cannot be used ({name})"
-        if "no space left" in text or "file too large" in text:
-            why = f"the database has no room left: make room on its disk ({name})"
         return Reconnect(why, in_doubt=not is_locked)
     return Retry(f"DuckDB failed ({name})", in_doubt=True)
 

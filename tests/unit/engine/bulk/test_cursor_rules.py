@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,10 @@ UPSERTS = CHANGES.replace("mapping: order", "mapping: order, mode: delete_missin
 APPENDS = CHANGES.replace(
     "warehouse.orders, mapping: order", "warehouse.log, with: {number: name, total: total}, mode: append"
 ).replace("full_every: 7d, ", "")
-NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 
 
 def at(ago: dt.timedelta) -> str:
-    return (NOW - ago).strftime("%Y-%m-%d %H:%M:%S")
+    return (dt.datetime.now(dt.UTC) - ago).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def forget_the_whole_reading(folder: Path) -> None:
@@ -31,7 +31,7 @@ def forget_the_whole_reading(folder: Path) -> None:
         (raw,) = db.execute("SELECT position FROM cursors WHERE name = 'bulk:nightly'").fetchone()
         raw = raw if isinstance(raw, bytes) else raw.encode()
         assert b'"whole":"' in raw
-        moved = raw.replace(b'"whole":"' + str(NOW.year).encode(), b'"whole":"2001')
+        moved = re.sub(rb'"whole":"\d{4}', b'"whole":"2001', raw)
         db.execute("UPDATE cursors SET position = ? WHERE name = 'bulk:nightly'", (moved,))
 
 

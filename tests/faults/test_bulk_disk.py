@@ -1,0 +1,91 @@
+"""The target's disk is full in the middle of a load: the run stops with what to do, and goes on when there is room; every row is there once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from tests.unit.engine.bulk.nightly import NIGHTLY, make, put_orders, run
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("load"), pytest.mark.timeout(120)]
+DISK_SIZE_BYTES = 2_500_000
+ROWS = 60
+FIELDS = "{number: string, total: decimal}"
+APPENDS = (
+    NIGHTLY.replace(
+        "warehouse.orders, mapping: order", "warehouse.log, with: {number: name, total: total}, mode: append"
+    )
+    + "on_error: {attempts: 2, first: 10ms}\n"
+)
+TARGETS = {
+    "sqlite": f'connector: sql\nsettings: {{url: "sqlite:///disk/warehouse.db"}}\nentities:\n  log: {{key: number, fields: {FIELDS}}}\n',
+    "duckdb": f"connector: duckdb\nsettings: {{file: disk/warehouse.duckdb}}\nentities:\n  log: {{key: number, fields: {FIELDS}}}\n",
+    "parquet": f"connector: files\nsettings: {{folder: disk}}\nentities:\n  log: {{dataset: log, key: number, fields: {FIELDS}}}\n",
+}
+MORE = f"  orders: {{key: number, fields: {FIELDS}}}\n"
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of its own; the test is skipped where that cannot be."""
+    folder.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE_BYTES}", "tmpfs", str(folder)]
+    if not sys.platform.startswith("linux") or os.geteuid() != 0 or subprocess.run(command, check=False).returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def name(number: int) -> str:
+    """Long and hard to compress: the rows need more than there is."""
+    return f"{number:04d}" + os.urandom(50_000).hex()
+
+
+def numbers(kind: str, disk: Path) -> list[int]:
+    if kind == "sqlite":
+        engine = sa.create_engine(f"sqlite:///{disk / 'warehouse.db'}", poolclass=sa.NullPool)
+        with engine.connect() as db:
+            found = [text for (text,) in db.exec_driver_sql("SELECT number FROM log")]
+    elif kind == "duckdb":
+        import duckdb
+
+        with duckdb.connect(str(disk / "warehouse.duckdb")) as db:
+            found = [text for (text,) in db.execute("SELECT number FROM log").fetchall()]
+    else:
+        import polars as pl
+
+        found = [text for path in (disk / "log").glob("[!.]*.parquet") for text in pl.read_parquet(path)["number"]]
+    return sorted(int(text[:4]) for text in found)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_a_full_disk_stops_the_load_and_room_lets_it_go_on(tmp_path: Path, kind: str) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        system = f"system: warehouse\n{TARGETS[kind]}{'' if kind == 'parquet' else MORE}"
+        more = {"systems/warehouse.yaml": system}
+        if kind == "parquet":
+            more["systems/warehouse.yaml"] += MORE.replace("{key", "{dataset: orders, key")
+        make(tmp_path, APPENDS, **more)
+        if kind == "sqlite":
+            engine = sa.create_engine(f"sqlite:///{disk / 'warehouse.db'}", poolclass=sa.NullPool)
+            with engine.begin() as db:
+                db.exec_driver_sql("CREATE TABLE log (number TEXT, total NUMERIC)")
+        put_orders(tmp_path, [(n, name(n), n) for n in range(1, ROWS + 1)])
+        full = run(tmp_path)
+        assert (full.record.state, full.record.differences()) == ("failed", [])
+        assert "room" in full.record.error, full.record.error
+        assert "accord bulk resume" in full.record.error
+        assert full.record.rows < ROWS
+        assert full.rejects == []
+        subprocess.run(["mount", "-o", "remount,size=64000000", str(disk)], check=True)
+        done = run(tmp_path)
+        assert (done.record.state, done.counts, done.record.differences()) == ("done", (ROWS, ROWS, 0, 0), [])
+        assert numbers(kind, disk) == list(range(1, ROWS + 1))
