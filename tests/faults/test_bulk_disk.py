@@ -1,4 +1,4 @@
-"""The target's disk is full in the middle of a load: the run stops with what to do, and goes on when there is room; every row is there once."""
+"""The target's disk is full in the middle of a load: the run stops with what to do, and goes on when there is room. No row is lost."""
 
 from __future__ import annotations
 
