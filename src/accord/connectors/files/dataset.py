@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MARKERS = ".accord-loads"
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how Polars tells of the system's errors in its own
 ROWS_AT_ONCE = 10_000  # of a chunk made into Python records at once, for JSON Lines
 
 
@@ -83,6 +85,12 @@ class DatasetLoad:
             return await asyncio.to_thread(work)
         except OSError as error:
             raise LoadFailed(self._outcome_of(error)) from error
+        except Exception as error:
+            found = _OS_ERROR.search(str(error))
+            if found is None:
+                raise
+            number = int(found[1])
+            raise LoadFailed(self._outcome_of(OSError(number, os.strerror(number)))) from error
 
     def _begin(self) -> None:
         if not self._is_shown():
