@@ -51,6 +51,9 @@ class BulkRead(msgspec.Struct, frozen=True, kw_only=True):
     ``since``: only records whose ``cursor`` field is at or after this value (typed as the field); the engine has already taken
     the overlap off it. ``until``: only records whose ``cursor`` is below it. Rows come ordered by cursor and key when ``cursor`` is
     given, in the source's own lasting order otherwise.
+
+    ``as_written``: fields whose written form shows in what becomes of them. A row in which one of them does not have the form that its
+    column keeps (a decimal without needless zeros, a time in UTC) is told among the odd ones, as it was written.
     """
 
     position: Any = None
@@ -59,6 +62,7 @@ class BulkRead(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str = ""
     since: Any = None
     until: Any = None
+    as_written: frozenset[str] = frozenset()
 
 
 class BulkSource(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +38,13 @@ def of_structs(records: Sequence[Any], name: str) -> list[Any]:
 
 
 class Framer:
-    """Makes frames of one entity's fields. ``get``: how a value is taken out of a record (a dict unless told)."""
+    """Makes frames of one entity's fields. ``get``: how a value is taken out of a record (a dict unless told). ``as_written``: fields
+    of which a value that its column does not keep as it was written does not fit either."""
 
-    def __init__(self, fields: Mapping[str, Field], get: Get = of_dicts) -> None:
+    def __init__(
+        self, fields: Mapping[str, Field], get: Get = of_dicts, as_written: Collection[str] = frozenset()
+    ) -> None:
+        self.as_written = frozenset(as_written)
         self.fields = dict(fields)
         self.schema = schema_of(fields)
         self.get = get
@@ -51,7 +55,8 @@ class Framer:
 
         misfits: set[int] = set()
         columns = [
-            self.column(field.type, self.get(records, name), misfits).alias(name) for name, field in self.fields.items()
+            self.column(field.type, self.get(records, name), misfits, exact=name in self.as_written).alias(name)
+            for name, field in self.fields.items()
         ]
         return pl.DataFrame(columns, schema=self.schema), misfits
 
@@ -70,15 +75,16 @@ class Framer:
             frame, places = frame.filter(keep), places.filter(keep)
         return frame, places, odd
 
-    def column(self, type_: t.Type, values: list[Any], misfits: set[int]) -> pl.Series:
-        """A typed column. Indexes of values that do not fit are added to ``misfits``."""
+    def column(self, type_: t.Type, values: list[Any], misfits: set[int], *, exact: bool = False) -> pl.Series:
+        """A typed column. Indexes of values that do not fit are added to ``misfits``; with ``exact`` also of those that it does not
+        keep as they were written."""
         import polars as pl
 
         match type_:
             case t.List():
-                return self._list(type_, values, misfits)
+                return self._list(type_, values, misfits, exact)
             case t.Object(fields=fields):
-                return self._object(fields, values, misfits)
+                return self._object(fields, values, misfits, exact)
             case t.Json():
                 return pl.Series([json_text(v) for v in values], dtype=pl.String)
             case t.Duration():
@@ -90,24 +96,27 @@ class Framer:
             case t.Decimal() | t.Float():
                 is_exact = isinstance(type_, t.Decimal)
                 if is_exact and self.get is not of_dicts:
-                    return _checked(_raw_numbers(values), texts.decimals, misfits)
-                made = _number_texts(values, (int, str) if is_exact else (int, float))
-                return _checked(made, texts.decimals if is_exact else texts.floats, misfits)
+                    return _checked(_raw_numbers(values), texts.decimals, misfits, type_ if exact else None)
+                made = _number_texts(values, (int, str) if is_exact else (int, float), keep_form=exact)
+                read = texts.decimals if is_exact else texts.floats
+                return _checked(made, read, misfits, type_ if exact else None)
             case t.Date():
                 return _checked(_moments(values), texts.dates, misfits)
             case t.DateTime():
-                return _checked(_moments(values), texts.instants, misfits)
+                return _checked(_moments(values), texts.instants, misfits, type_ if exact else None)
             case _:
                 return _strings(values, misfits)
 
-    def _object(self, fields: Mapping[str, Field], values: list[Any], misfits: set[int]) -> pl.Series:
+    def _object(self, fields: Mapping[str, Field], values: list[Any], misfits: set[int], exact: bool) -> pl.Series:
         import polars as pl
 
         is_null = pl.Series([v is None for v in values], dtype=pl.Boolean)
         if self.get is of_dicts:
             misfits.update(i for i, v in enumerate(values) if v is not None and not isinstance(v, dict))
             values = [v if isinstance(v, dict) else {} for v in values]
-            inside = [self.column(f.type, of_dicts(values, n), misfits).alias(n) for n, f in fields.items()]
+            inside = [
+                self.column(f.type, of_dicts(values, n), misfits, exact=exact).alias(n) for n, f in fields.items()
+            ]
         else:
             whole = not is_null.any()
             inside = [
@@ -115,6 +124,7 @@ class Framer:
                     f.type,
                     of_structs(values, n) if whole else [None if v is None else getattr(v, n) for v in values],
                     misfits,
+                    exact=exact,
                 ).alias(n)
                 for n, f in fields.items()
             ]
@@ -123,14 +133,14 @@ class Framer:
             return made
         return made.to_frame().select(pl.when(~is_null).then(pl.col("v"))).to_series()
 
-    def _list(self, type_: t.List, values: list[Any], misfits: set[int]) -> pl.Series:
+    def _list(self, type_: t.List, values: list[Any], misfits: set[int], exact: bool) -> pl.Series:
         import polars as pl
 
         misfits.update(i for i, v in enumerate(values) if v is not None and not isinstance(v, list))
         lists = [v if isinstance(v, list) else () for v in values]
         parents = list(itertools.chain.from_iterable(itertools.repeat(i, len(v)) for i, v in enumerate(lists)))
         inner: set[int] = set()
-        flat = self.column(type_.item, list(itertools.chain.from_iterable(lists)), inner)
+        flat = self.column(type_.item, list(itertools.chain.from_iterable(lists)), inner, exact=exact)
         misfits.update(parents[i] for i in inner)
         grouped = (
             pl.DataFrame([pl.Series("p", parents, dtype=pl.Int64), flat.alias("v")])
@@ -195,7 +205,7 @@ def _integers(values: list[Any], misfits: set[int]) -> pl.Series:
         return pl.Series([None if v is None or not -_INT64 <= v < _INT64 else v for v in kept], dtype=pl.Int64)
 
 
-def _number_texts(values: Sequence[Any], plain: tuple[type, ...]) -> list[str | None]:
+def _number_texts(values: Sequence[Any], plain: tuple[type, ...], *, keep_form: bool) -> list[str | None]:
     made: list[str | None] = []
     for value in values:
         kind = type(value)
@@ -203,7 +213,7 @@ def _number_texts(values: Sequence[Any], plain: tuple[type, ...]) -> list[str | 
             made.append(None)
         elif kind is decimal.Decimal:
             text = str(value)
-            made.append(format(value, "f") if "E" in text and abs(value.adjusted()) < 40 else text)
+            made.append(format(value, "f") if "E" in text and abs(value.adjusted()) < 40 and not keep_form else text)
         elif kind in plain:
             made.append(str(value))
         else:
@@ -242,10 +252,14 @@ def _durations(values: list[Any], misfits: set[int]) -> list[dt.timedelta | None
 
 
 def _checked(
-    made: list[str | None] | pl.Series, read: Callable[[pl.Series], pl.Series], misfits: set[int]
+    made: list[str | None] | pl.Series,
+    read: Callable[[pl.Series], pl.Series],
+    misfits: set[int],
+    kept: t.Type | None = None,
 ) -> pl.Series:
+    """``kept``: the type, where only values count that the column keeps as they were written."""
     column = (_strings(made, misfits) if isinstance(made, list) else made).alias("t")
-    found = read(column)
+    found = read(column if kept is None else texts.as_kept(column, kept))
     if found.null_count() != column.null_count():
         misfits.update((found.is_null() & column.is_not_null()).arg_true().to_list())
     return found

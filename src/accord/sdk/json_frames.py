@@ -6,7 +6,7 @@ kept as their text and become decimals in columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -26,8 +26,10 @@ _INTEGER = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 class JsonFramer:
     """``names``: the JSON key of each field where it is called differently."""
 
-    def __init__(self, fields: Mapping[str, Field], names: Mapping[str, str] | None = None) -> None:
-        self.framer = Framer(fields, of_structs)
+    def __init__(
+        self, fields: Mapping[str, Field], names: Mapping[str, str] | None = None, as_written: Collection[str] = ()
+    ) -> None:
+        self.framer = Framer(fields, of_structs, as_written)
         self.row = _struct(fields, names or {})
         self.columns = JsonColumns(fields, names or {})
         self.decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self.row)
@@ -36,7 +38,7 @@ class JsonFramer:
         """The frame of all objects that fit, in their order, and the indexes of the others."""
         import polars as pl
 
-        found = self.columns.read(raws)
+        found = None if self.framer.as_written else self.columns.read(raws)  # a pattern takes numbers as they come
         if found is None:
             frame, kept, odd = self._decoded(raws, range(len(raws)))
             return frame, odd

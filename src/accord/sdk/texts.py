@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import polars as pl
 
+    from accord.record import types as t
+
 _DAY = "[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}"
 _SECONDS = r"[0-9]{2}:[0-9]{2}:[0-5][0-9]"
 _FRACTION = r"\.[0-9]{1,6}"
@@ -23,6 +25,10 @@ _POINT = r"^[+-]?(?:[0-9]{1,28}(?:\.[0-9]{0,10})?|\.[0-9]{1,10})$"
 _FLOAT = r"^[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?$"
 _COMMA = r"^[+-]?(?:[0-9]{1,28}|[0-9]{1,3}(?:\.[0-9]{3}){1,8})(?:,[0-9]{0,10})?$"
 ZONED_YEARS = (1970, 2036)  # where the rules of zones that Polars and Python carry agree
+_KEPT_NUMBER = r"^(?:[+]?[0-9]*(?:\.[0-9]*[1-9])?|-[0-9]*[1-9][0-9]*|-[0-9]*\.[0-9]*[1-9])$"
+_KEPT_NUMBER_COMMA = _KEPT_NUMBER.replace("[0-9]*", "[0-9.]*").replace(r"\.[0-9.]*[1-9]", ",[0-9]*[1-9]")
+_IN_UTC = "(?:Z|[+]00:00)$"
+_IN_A_ZONE = "(?:Z|[+-][0-9]{2}:?[0-9]{2})$"
 _DIRECTIVES = {
     "Y": "[1-9][0-9]{3}",
     "m": "[0-9]{2}",
@@ -43,6 +49,24 @@ def _when(is_so: pl.Series) -> pl.Expr:
     import polars as pl
 
     return pl.when(is_so).then(pl.col("t"))
+
+
+def as_kept(texts: pl.Series, type_: t.Type, *, comma: bool = False, zone: str = "UTC") -> pl.Series:
+    """The texts of which a column keeps all there is, null for others: decimals without needless zeros, times in UTC. ``zone``: of
+    times that name none."""
+    from accord.record import types as t
+
+    match type_:
+        case t.Decimal():
+            return _where(texts, _KEPT_NUMBER_COMMA if comma else _KEPT_NUMBER)
+        case t.DateTime() if zone == "UTC":
+            is_day = texts.str.len_bytes() == 10
+            is_so = texts.str.contains(_IN_UTC) | ~texts.str.contains(_IN_A_ZONE) | is_day
+            return texts.to_frame("t").select(_when(is_so)).to_series()
+        case t.DateTime():
+            return _where(texts, _IN_UTC)
+        case _:
+            return texts
 
 
 def integers(texts: pl.Series) -> pl.Series:

@@ -39,9 +39,11 @@ class Blocks(Protocol):
 class RowBlocks:
     """Formats read row by row, put into frames."""
 
-    def __init__(self, reader: Reader, file: BinaryIO, converter: Converter) -> None:
+    def __init__(
+        self, reader: Reader, file: BinaryIO, converter: Converter, as_written: frozenset[str] = frozenset()
+    ) -> None:
         self.reader, self.file = reader, file
-        self.framer = Framer(converter.fields)
+        self.framer = Framer(converter.fields, as_written=as_written)
         self._rows: Iterator[Row] | None = None
         self._ahead: list[Row] = []
 
@@ -137,7 +139,8 @@ def _blocks(
     encoding = extra.encoding or settings.encoding
     try:
         with opened(file.path, encoding if form in TEXT_FORMATS else "utf-8") as (stream, encoding):
-            blocks = _of_format(READERS[form](extra, converter, encoding, settings.record_size_max), stream, converter)
+            reader = READERS[form](extra, converter, encoding, settings.record_size_max)
+            blocks = _of_format(reader, stream, converter, request.as_written)
             is_end = False
             while not is_end:
                 block = blocks.read(mark, request.rows)
@@ -153,9 +156,9 @@ def _blocks(
         )
 
 
-def _of_format(reader: Any, stream: BinaryIO, converter: Converter) -> Blocks:
+def _of_format(reader: Any, stream: BinaryIO, converter: Converter, as_written: frozenset[str]) -> Blocks:
     if isinstance(reader, CsvReader):
-        return CsvBlocks(reader, stream)
+        return CsvBlocks(reader, stream, as_written)
     if isinstance(reader, JsonLinesReader):
-        return JsonLinesBlocks(reader, stream)
-    return RowBlocks(reader, stream, converter)
+        return JsonLinesBlocks(reader, stream, as_written)
+    return RowBlocks(reader, stream, converter, as_written)

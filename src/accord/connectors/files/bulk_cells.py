@@ -18,7 +18,8 @@ Read = Callable[["pl.Series"], "pl.Series"]
 
 
 class Cells:
-    def __init__(self, converter: Converter) -> None:
+    def __init__(self, converter: Converter, as_written: frozenset[str] = frozenset()) -> None:
+        self.as_written = as_written
         self.converter, self.extra = converter, converter.extra
         self.schema = schema_of(converter.fields)
 
@@ -37,13 +38,13 @@ class Cells:
             if name not in columns:
                 made.append(pl.Series(name, [None], dtype=self.schema[name]).new_from_index(0, height))
                 continue
-            column, bad = self._column(field, columns[name].alias("t"))
+            column, bad = self._column(field, columns[name].alias("t"), exact=name in self.as_written)
             made.append(column.alias(name))
             if bad is not None:
                 wrong = bad if wrong is None else wrong | bad
         return pl.DataFrame(made, schema=self.schema), wrong
 
-    def _column(self, field: t.Field, cells: pl.Series) -> tuple[pl.Series, pl.Series | None]:
+    def _column(self, field: t.Field, cells: pl.Series, *, exact: bool) -> tuple[pl.Series, pl.Series | None]:
         import polars as pl
 
         if self.extra.trim:
@@ -58,12 +59,16 @@ class Cells:
             cells = cells.to_frame().select(pl.when(~is_empty).then(pl.col("t"))).to_series()
         if isinstance(field.type, t.String | t.Enum):
             return cells, None
-        found = self._read(field.type, cells)
+        kept = self._as_kept(field.type, cells) if exact else cells
+        found = self._read(field.type, kept, exact=exact)
         if found.null_count() == cells.null_count():
             return found, None
         return found, found.is_null() & cells.is_not_null()
 
-    def _read(self, type_: t.Type, cells: pl.Series) -> pl.Series:
+    def _as_kept(self, type_: t.Type, cells: pl.Series) -> pl.Series:
+        return texts.as_kept(cells, type_, comma=self.extra.decimal_comma, zone=self.converter.zone.key)
+
+    def _read(self, type_: t.Type, cells: pl.Series, *, exact: bool) -> pl.Series:
         comma = self.extra.decimal_comma
         match type_:
             case t.Integer():
@@ -82,7 +87,7 @@ class Cells:
                     cells, self.extra.datetimes, lambda s: _placed(s, zone), lambda s: texts.local_instants(s, zone)
                 )
             case _:
-                return self._by_rows(type_, cells)
+                return self._by_rows(type_, cells, exact=exact)
 
     def _booleans(self, cells: pl.Series) -> pl.Series:
         import polars as pl
@@ -106,14 +111,14 @@ class Cells:
             return found
         return _or(found, plain(cells))
 
-    def _by_rows(self, type_: t.Type, cells: pl.Series) -> pl.Series:
+    def _by_rows(self, type_: t.Type, cells: pl.Series, *, exact: bool) -> pl.Series:
         """JSON, durations and nested values: read as rows are, then put into their column where they fit."""
         import polars as pl
 
         converter = Converter({"it": t.Field(type=type_, nullable=True)}, self.extra, self.converter.zone)
         values = [None if text is None else converter.of_text("it", text) for text in cells]
         misfits: set[int] = set()
-        made = Framer({"it": t.Field(type=type_)}).column(type_, values, misfits)
+        made = Framer({"it": t.Field(type=type_)}).column(type_, values, misfits, exact=exact)
         if not misfits:
             return made
         keep = pl.Series([i not in misfits for i in range(len(values))], dtype=pl.Boolean)

@@ -30,11 +30,11 @@ _SINGLE_BYTE = re.compile(r"utf-8|ascii|latin|iso8859|cp125[0-8]|cp437|cp850|cp8
 
 
 class CsvBlocks:
-    def __init__(self, reader: CsvReader, file: BinaryIO) -> None:
+    def __init__(self, reader: CsvReader, file: BinaryIO, as_written: frozenset[str] = frozenset()) -> None:
         self.reader, self.file = reader, file
         self.converter, self.extra = reader.converter, reader.extra
         self.fields, self.start = reader.header(file, Mark())
-        self.cells = Cells(self.converter)
+        self.cells = Cells(self.converter, as_written)
         encoding = codecs.lookup(reader.encoding).name
         self.is_utf8 = encoding in ("utf-8", "ascii")
         self.is_columnar = (

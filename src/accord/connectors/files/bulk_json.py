@@ -16,10 +16,10 @@ _BROKEN = b"\xff"  # in the place of a line that is no text: no decoder takes it
 
 
 class JsonLinesBlocks:
-    def __init__(self, reader: JsonLinesReader, file: BinaryIO) -> None:
+    def __init__(self, reader: JsonLinesReader, file: BinaryIO, as_written: frozenset[str] = frozenset()) -> None:
         self.reader, self.converter = reader, reader.converter
         self.lines = Lines(file)
-        self.framer = JsonFramer(self.converter.fields, self.converter.names)
+        self.framer = JsonFramer(self.converter.fields, self.converter.names, as_written)
         self.is_utf8 = codecs.lookup(reader.encoding).name in ("utf-8", "ascii")
 
     def read(self, mark: Mark, rows: int) -> Block:

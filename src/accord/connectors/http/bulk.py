@@ -62,8 +62,8 @@ class BulkReader:
         self.reader, self.request = reader, request
         self.pace = Pace(settings)
         fields = {n: f for n, f in entity.fields.items() if request.fields is None or n in request.fields}
-        self.framer = JsonFramer(fields)
-        self.by_rows = Framer(fields)
+        self.framer = JsonFramer(fields, as_written=request.as_written)
+        self.by_rows = Framer(fields, as_written=request.as_written)
         self.asked = self._asked()
         self._list = _list_decoder(reader.extra.list)
 

@@ -58,7 +58,7 @@ class BulkReader:
         }
         self._order = [request.cursor, ID] if request.cursor not in ("", ID) else [ID]
         self._names = list(dict.fromkeys([*soql.columns(self._fields), *parents(self._fields), *self._order]))
-        self._framer = Framer(self._fields)
+        self._framer = Framer(self._fields, as_written=request.as_written)
         self._with_deleted = "IsDeleted" in entity.fields
         self.place = msgspec.convert(request.position or {}, Place)
 
@@ -137,7 +137,7 @@ class BulkReader:
     def _typed(self, table: pl.DataFrame) -> Batch:
         import polars as pl
 
-        frame, wrong = typed(table, self._fields)
+        frame, wrong = typed(table, self._fields, self._request.as_written)
         first = self.place.row + 1
         self.place.row += table.height
         numbers = pl.int_range(first, first + table.height, dtype=pl.Int64, eager=True).alias("numbers")

@@ -64,32 +64,38 @@ def read_table(csv: bytes, names: Sequence[str]) -> pl.DataFrame:
     return table.with_columns(pl.when(pl.all() != "").then(pl.all()))
 
 
-def typed(table: pl.DataFrame, fields: Mapping[str, Field]) -> tuple[pl.DataFrame, pl.Series]:
+def typed(
+    table: pl.DataFrame, fields: Mapping[str, Field], as_written: frozenset[str] = frozenset()
+) -> tuple[pl.DataFrame, pl.Series]:
     """A frame of the fields, and which rows hold a value that does not fit (null there)."""
     import polars as pl
 
     wrong = pl.Series([False], dtype=pl.Boolean).new_from_index(0, table.height)
     made: list[pl.Series] = []
     for name, field in fields.items():
-        column, bad = _column(table, name, field.type)
+        column, bad = _column(table, name, field.type, exact=name in as_written)
         made.append(column.alias(name))
         wrong = wrong | bad
     return pl.DataFrame(made, schema=schema_of(fields)), wrong
 
 
-def _column(table: pl.DataFrame, name: str, type_: t.Type) -> tuple[pl.Series, pl.Series]:
+def _column(table: pl.DataFrame, name: str, type_: t.Type, *, exact: bool) -> tuple[pl.Series, pl.Series]:
     import polars as pl
 
     if isinstance(type_, t.Object):
         there = table[f"{name}.Id"].is_not_null()
-        inside = [(one, *_column(table, f"{name}.{one}", field.type)) for one, field in type_.fields.items()]
+        inside = [
+            (one, *_column(table, f"{name}.{one}", field.type, exact=exact)) for one, field in type_.fields.items()
+        ]
         wrong = there & False
         for _, _, bad in inside:
             wrong = wrong | bad
         struct = pl.DataFrame([column.alias(one) for one, column, _ in inside]).to_struct("v").to_frame()
         return struct.select(pl.when(there).then(pl.col("v"))).to_series(), wrong
     sent = table[name].alias("t")
-    found = _typed(sent, type_)
+    if isinstance(type_, t.DateTime):
+        sent = sent.str.replace(r"([+-]\d\d)(\d\d)$", "${1}:${2}")
+    found = _typed(texts.as_kept(sent, type_) if exact else sent, type_)
     return found, found.is_null() & sent.is_not_null()
 
 
@@ -108,7 +114,7 @@ def _typed(sent: pl.Series, type_: t.Type) -> pl.Series:
         case t.Date():
             return texts.dates(sent)
         case t.DateTime():
-            return texts.instants(sent.str.replace(r"([+-]\d\d)(\d\d)$", "${1}:${2}"))
+            return texts.instants(sent)
         case t.List():
             return sent.str.split(";")
         case _:

@@ -140,7 +140,7 @@ class Copy:
         wrong: pl.Series | None = None
         for name, field in self.fields.items():
             sent = table[name].alias("t")
-            column = self._column(field.type, self.oids[name], sent).alias(name)
+            column = self._column(name, field.type, sent).alias(name)
             if column.null_count() != sent.null_count():
                 bad = column.is_null() & sent.is_not_null()
                 if self.oids[name] in _JSON:
@@ -149,8 +149,14 @@ class Copy:
             made.append(column)
         return pl.DataFrame(made, schema=schema_of(self.fields)), wrong if wrong is not None and wrong.any() else None
 
-    def _column(self, type_: t.Type, oid: int, sent: pl.Series) -> pl.Series:
+    def _column(self, name: str, type_: t.Type, sent: pl.Series) -> pl.Series:
         import polars as pl
+
+        oid, exact = self.oids[name], name in self.request.as_written
+        if oid == _TIMESTAMPTZ:
+            sent = sent.str.replace(r"\+00$", "Z")
+        if exact:
+            sent = texts.as_kept(sent, type_, zone=self.zone)
 
         match type_:
             case t.Integer():
@@ -164,13 +170,13 @@ class Copy:
             case t.Date():
                 return texts.dates(sent)
             case t.DateTime() if oid == _TIMESTAMPTZ:
-                return texts.instants(sent.str.replace(r"\+00$", "Z"))
+                return texts.instants(sent)
             case t.DateTime():
                 return texts.local_instants(sent, self.zone)
             case t.Json():
                 return sent.to_frame().select(pl.when(pl.col("t") != "null").then(pl.col("t"))).to_series()
             case t.List() | t.Object():
-                return _nested(type_, sent)
+                return _nested(type_, sent, exact=exact)
             case _:
                 return sent
 
@@ -215,12 +221,12 @@ def _fits(type_: t.Type, oid: int) -> bool:
             return False
 
 
-def _nested(type_: t.Type, sent: pl.Series) -> pl.Series:
+def _nested(type_: t.Type, sent: pl.Series, *, exact: bool) -> pl.Series:
     import polars as pl
 
     misfits: set[int] = set()
     values = [None if text is None else decode_json(text.encode()) for text in sent]
-    column = Framer({"it": t.Field(type=type_)}).column(type_, values, misfits)
+    column = Framer({"it": t.Field(type=type_)}).column(type_, values, misfits, exact=exact)
     if not misfits:
         return column
     keep = pl.Series([index not in misfits for index in range(len(values))], dtype=pl.Boolean)

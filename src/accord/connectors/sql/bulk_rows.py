@@ -54,7 +54,7 @@ def bounds(plan: Plan, request: BulkRead) -> list[sa.ColumnElement[bool]]:
 def batches(connection: sa.Connection, plan: Plan, request: BulkRead) -> Generator[Batch, None, None]:
     """Pages by key within the connection's transaction, so that no page sees what a later commit did."""
     order = order_of(plan, request)
-    framer = Framer(wanted_fields(plan, request))
+    framer = Framer(wanted_fields(plan, request), as_written=request.as_written)
     names = list(plan.columns.fields)
     rows_max = min(request.rows, ROWS_MAX)
     after, number = read_position(request.position)

@@ -291,6 +291,7 @@ class BulkRun:
             rows=spec.chunk,
             cursor=spec.cursor,
             since=typed(run.since, source, spec.cursor) if spec.cursor else None,
+            as_written=self._flow.as_written(),
         )
         port = self._ports[source.system]
         chunks = chunks_of(port.connection, source, self._can, request, run.rows + 1)

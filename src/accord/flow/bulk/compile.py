@@ -10,6 +10,7 @@ from accord.errors import Faults, did_you_mean
 from accord.flow.bulk.columns import ColumnPlan, Draft, Drafts
 from accord.flow.bulk.read import BulkSpec
 from accord.flow.bulk.write import BulkWrite, write_kind
+from accord.flow.bulk.written import as_written
 from accord.flow.compile import compile_flow
 from accord.flow.flow import Flow
 from accord.flow.kinds import step_kinds
@@ -39,6 +40,10 @@ class BulkFlow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         return self.spec.name
+
+    def as_written(self) -> frozenset[str]:
+        """Fields of the source whose written form shows in what the flow writes, refuses or asks."""
+        return as_written(self.flow.contract, self.drafts)
 
     def columns(self) -> ColumnPlan:
         """Raises AccordError ``mapping.no-columns`` when Polars is not installed."""

@@ -29,6 +29,7 @@ from accord.mapping.environment import Environment, Query
 from accord.mapping.mapping import Mapping, compile_field
 from accord.mapping.spec import Each, FieldSpec, Formula, Group
 from accord.mapping.value import Value
+from accord.mapping.written import texts_of
 from accord.record.types import Field, List, Object
 
 _ODD = f"{PREFIX}odd"
@@ -291,18 +292,6 @@ def _walk(c: ColumnCompiler, base: Column, value: Value, spec: Each, field: Fiel
         c.typing.roots.pop()
     cast = changed(inner, value=inner.value.cast(dtype_of(field.type.item)))
     return c.walked(base, item, tests, cast, field.type)
-
-
-def texts_of(spec: FieldSpec) -> list[str]:
-    """Every expression of a field."""
-    match spec:
-        case Formula(text=text):
-            return [text]
-        case Group(fields=fields):
-            return [text for inner in fields.values() for text in texts_of(inner)]
-        case Each():
-            parts = [spec.each, spec.when, spec.value, spec.fields]
-            return [text for part in parts if part is not None for text in texts_of(part)]
 
 
 def _resolved(
