@@ -103,3 +103,22 @@ def test_what_has_no_column_form_goes_row_by_row_and_is_told():
     assert when.row_only == {"0.split": "'split' with 'when': the whole flow goes row by row"}
     assert good(FLOWS["split"]).columns().row_only == {}
     assert good(FLOWS["two"]).columns().row_only == {}
+
+
+SHOWS_TOTAL = "  - {write: crm.clients, with: {id: text(id), name: text(total)}}\n"
+
+
+@pytest.mark.parametrize(
+    ("steps", "shown"),
+    [
+        (WRITE, set()),
+        (SHOWS_TOTAL, {"total"}),
+        ("  - filter: text(total) != '1.50'\n" + WRITE, {"total"}),
+        ("  - set: {note: text(total)}\n" + WRITE, {"total"}),
+        ("  - set: {total: total * 2}\n" + WRITE, set()),
+        ("  - set: {total: total * 2}\n" + SHOWS_TOTAL, {"total"}),  # computed, so all that has a form
+        ("  - split: lines\n    steps: [{write: crm.clients, with: {id: sku, name: text(parent.total)}}]\n", {"total"}),
+    ],
+)
+def test_what_a_later_step_shows_is_asked_of_the_source(steps, shown):
+    assert good(HEAD + steps).as_written() == shown
