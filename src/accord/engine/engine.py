@@ -13,7 +13,7 @@ import socket
 import sqlite3
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
@@ -76,6 +76,9 @@ from accord.sdk.http import InboundRequest
 from accord.settings.monitor import MonitorSpec
 from accord.settings.secret import Secret
 from accord.settings.telemetry import TelemetrySpec
+
+if TYPE_CHECKING:
+    from accord.engine.bulk.spark.feed import SparkFeed
 
 STATE_FILE = "engine.json"
 RESTART_S = 1.0
@@ -234,6 +237,7 @@ class Engine:
             self.pauses,
             self.clock,
             self.observer,
+            _spark_of(self.project, self.settings.state_folder),
         )
         make_control = Control if cluster is None else cluster.control
         self.control = make_control(
@@ -664,3 +668,12 @@ def tell_state(state_folder: Path, address: str, token: str) -> None:
 def _name_of(work: Callable[[], Coroutine[Any, Any, None]]) -> str:
     function = work.func if isinstance(work, functools.partial) else work
     return str(getattr(function, "__qualname__", function))
+
+
+def _spark_of(project: Project, state_folder: Path) -> SparkFeed | None:
+    """None, and nothing of Spark or Polars is imported, when no flow runs there."""
+    if not any(flow.spec.engine == "spark" for flow in project.bulk_flows.values()):
+        return None
+    from accord.engine.bulk.spark.feed import SparkFeed
+
+    return SparkFeed.of(project, state_folder)

@@ -28,6 +28,7 @@ from accord.project.connectors import Connectors
 from accord.project.project import Project
 from accord.project.references import check_references
 from accord.project.sources import Sources, read_sources
+from accord.project.spark import check_spark
 from accord.project.systems import Systems, read_systems
 from accord.sdk.connector import ConnectorKind
 from accord.settings.environment import choose_environment
@@ -122,6 +123,7 @@ def assemble(
     _check_readers(flows, systems, faults)
     _warn_unused(sources, systems, mappings, specs, flows, faults)
     warn_row_only(bulk_flows, mappings, specs, faults)
+    check_spark(bulk_flows, mappings, systems.declared, faults)
     _warn_few_replicas(chosen.spec.store, faults)
     check_alerts(file.alerts, flows, systems.declared, chosen.spec.channels, faults, broken_flows=_names(sources.flows))
     channels = complete_channels(chosen.spec.channels, systems.declared, sources.folder, faults)

@@ -16,6 +16,7 @@ from accord.settings.monitor import MonitorSpec
 from accord.settings.node import Node
 from accord.settings.overlay import blank_references, overlay
 from accord.settings.secret import Secret
+from accord.settings.spark import SparkSpec
 from accord.settings.telemetry import TelemetrySpec
 
 DEFAULT_ENVIRONMENT = "default"
@@ -293,6 +294,7 @@ class EnvironmentSpec(msgspec.Struct, frozen=True, kw_only=True):
             " shows the API token. open: everybody who reaches the address. off: nobody."
         ),
     ] = "guarded"
+    spark: SparkSpec = SparkSpec()
     telemetry: Annotated[TelemetrySpec | None, Meta(description="Where traces are sent. None: nowhere.")] = None
     channels: Annotated[
         dict[str, ChannelSpec], Meta(description="Where notices of alerts go, by the name that alerts use.")

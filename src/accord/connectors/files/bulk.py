@@ -66,8 +66,11 @@ def batches(
     start: Position,
     request: BulkRead,
     broken: dict[str, str],
+    *,
+    before_row: int | None = None,
 ) -> Generator[Batch, None, None]:
-    """Batches of all files, the last one marked. ``broken``: files that could not be read to their end, with the reason."""
+    """Batches of all files, the last one marked. ``broken``: files that could not be read to their end, with the reason.
+    ``before_row``: what is read ends there (of one file that is read by row number)."""
     done = {f.name: f.identity for f in files if start.done.get(f.name) == f.identity}
     left = [file for file in files if file.name not in done]
     fields = {n: f for n, f in entity.fields.items() if request.fields is None or n in request.fields}
@@ -76,7 +79,7 @@ def batches(
     for place, file in enumerate(left):
         is_here = (start.file, start.identity) == (file.name, file.identity)
         mark = Mark(start.offset, start.row) if is_here else Mark()
-        for block in _blocks(entity, settings, file, mark, request, broken):
+        for block in _blocks(entity, settings, file, mark, request, broken, before_row):
             check_unchanged(file)
             if block.is_end:
                 done[file.name] = file.identity
@@ -125,7 +128,13 @@ def _nothing(fields: Any, done: dict[str, str]) -> Batch:
 
 
 def _blocks(
-    entity: Entity, settings: FilesSettings, file: Arrived, mark: Mark, request: BulkRead, broken: dict[str, str]
+    entity: Entity,
+    settings: FilesSettings,
+    file: Arrived,
+    mark: Mark,
+    request: BulkRead,
+    broken: dict[str, str],
+    before_row: int | None,
 ) -> Iterator[Block]:
     """Where the file breaks, an odd row says so and the rest of it is given up."""
     import polars as pl
@@ -142,8 +151,9 @@ def _blocks(
             reader = READERS[form](extra, converter, encoding, settings.record_size_max)
             blocks = _of_format(reader, stream, converter, request.as_written)
             is_end = False
-            while not is_end:
-                block = blocks.read(mark, request.rows)
+            while not is_end and (before_row is None or mark.number < before_row):
+                rows = request.rows if before_row is None else min(request.rows, before_row - mark.number)
+                block = blocks.read(mark, rows)
                 mark, is_end = block.mark, block.is_end
                 yield block
     except Unreadable as error:

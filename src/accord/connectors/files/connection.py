@@ -24,6 +24,7 @@ from accord.sdk.ahead import read_ahead
 from accord.sdk.bulk import BulkRead, LoadSpec
 from accord.sdk.connector import Connection, Context, Page, ReadFailed, WriteItem, WriteMode
 from accord.sdk.shape import Shape
+from accord.sdk.spread import ReadPart
 
 _GONE = "the folder is not there (not mounted?)"
 
@@ -50,7 +51,7 @@ class FilesConnection(Connection):
             try:
                 page = await asyncio.to_thread(next, found, None)
             except OSError as error:
-                raise ReadFailed(_outcome_of(error)) from None
+                raise ReadFailed(outcome_of(error)) from None
             if page is None:
                 return
             yield page
@@ -72,7 +73,24 @@ class FilesConnection(Connection):
         except Changed as error:
             raise ReadFailed(error.reject) from None
         except OSError as error:
-            raise ReadFailed(_outcome_of(error)) from None
+            raise ReadFailed(outcome_of(error)) from None
+
+    async def parts(self, entity: Entity, request: BulkRead) -> Sequence[ReadPart]:
+        """See ``accord.sdk.spread``: a part per file, of large Parquet files several."""
+        from accord.connectors.files.parts import parts_of
+
+        files = await self._arrived(entity)
+        start = read_position(request.position)
+        changed = changed_since(self._folder, start, files)
+        if changed is not None:
+            raise ReadFailed(changed)
+        try:
+            return await asyncio.to_thread(lambda: parts_of(entity, self._settings, files, start, request))
+        except OSError as error:
+            raise ReadFailed(outcome_of(error)) from None
+
+    def heard(self, notes: Mapping[str, str]) -> None:
+        self._broken.update(notes)
 
     async def shape(self, entity: Entity, position: Any = None) -> Sequence[Shape]:
         done = read_position(position).done
@@ -80,7 +98,7 @@ class FilesConnection(Connection):
         try:
             return await asyncio.to_thread(lambda: list(shapes(entity, self._settings, files)))
         except OSError as error:
-            raise ReadFailed(_outcome_of(error)) from None
+            raise ReadFailed(outcome_of(error)) from None
 
     async def _arrived(self, entity: Entity) -> list[Arrived]:
         pattern = extra_of(entity).pattern or f"{entity.short_name}.*"
@@ -93,7 +111,7 @@ class FilesConnection(Connection):
                     return files
                 await asyncio.sleep(self._settings.stable.total_seconds() + 0.001)
         except OSError as error:
-            raise ReadFailed(_outcome_of(error)) from None
+            raise ReadFailed(outcome_of(error)) from None
         return []
 
     async def settled(self, entity: Entity, name: str, *, rejected: bool) -> None:
@@ -114,7 +132,7 @@ class FilesConnection(Connection):
     def load(self, entity: Entity, spec: LoadSpec) -> DatasetLoad:
         """See ``accord.sdk.bulk.BulkTarget``; for entities with a ``dataset``."""
         self._folder.inside(extra_of(entity).dataset)
-        return DatasetLoad(self._folder.root, entity, extra_of(entity), spec, _outcome_of)
+        return DatasetLoad(self._folder.root, entity, extra_of(entity), spec, outcome_of)
 
     def _converter(self, entity: Entity) -> Converter:
         return Converter(entity.fields, extra_of(entity), ZoneInfo(self._settings.zone))
@@ -141,7 +159,7 @@ class FilesConnection(Connection):
         except Outside as error:
             return Reject(error.what, code=error.code)
         except OSError as error:
-            return _outcome_of(error)
+            return outcome_of(error)
 
     def _append(self, entity: Entity, items: Sequence[WriteItem]) -> Outcome:
         extra, converter = extra_of(entity), self._converter(entity)
@@ -159,11 +177,11 @@ class FilesConnection(Connection):
         try:
             self._folder.append(extra.append, b"".join(lines), first_line(form, extra, converter, encoding))
         except OSError as error:
-            return _outcome_of(error, is_append=True)
+            return outcome_of(error, is_append=True)
         return outcomes[0] if len(outcomes) == 1 else Partial(tuple(outcomes))
 
 
-def _outcome_of(error: OSError, *, is_append: bool = False) -> Retry | Reconnect | Reject:
+def outcome_of(error: OSError, *, is_append: bool = False) -> Retry | Reconnect | Reject:
     """The one place where an error of the file system becomes an outcome. An append may have come through in part."""
     text = error.strerror or type(error).__name__
     if isinstance(error, PermissionError):

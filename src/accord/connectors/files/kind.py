@@ -46,6 +46,7 @@ class FilesKind(KindBase):
             read_changes=is_read,
             read_takes_away=is_read,
             bulk_read=is_read,
+            bulk_spread=is_read,
             bulk_write=frozenset({LoadMode.APPEND, LoadMode.REPLACE}) if extra.dataset else frozenset(),
             write=frozenset(modes),
             idempotency=modes,

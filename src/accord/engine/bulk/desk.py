@@ -40,13 +40,14 @@ from accord.sdk.connector import Capabilities
 
 if TYPE_CHECKING:
     from accord.engine.bulk.run import BulkRun
+    from accord.engine.bulk.spark.feed import SparkFeed
 
 LOOK_S = 1.0  # how late an engine hears what another process was asked
 DRAIN_S = 10.0  # of a run when the engine stops: its chunks under way are finished
 
 
 class BulkDesk:
-    """``ports`` and ``can`` may be filled later: they are needed for running only."""
+    """``ports`` and ``can`` may be filled later: they are needed for running only. ``spark``: for flows that run there."""
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class BulkDesk:
         pauses: Pauses,
         clock: Clock,
         observer: Observer,
+        spark: SparkFeed | None = None,
     ) -> None:
         self.flows = flows
         self._ports = ports
@@ -65,6 +67,7 @@ class BulkDesk:
         self._pauses = pauses
         self._clock = clock
         self._observer = observer
+        self._spark = spark
         self._running: dict[str, BulkRun] = {}
         self._asked: dict[str, asyncio.Event] = {name: asyncio.Event() for name in flows}
 
@@ -158,7 +161,15 @@ class BulkDesk:
         from accord.engine.bulk.run import BulkRun  # Polars is needed by who runs bulk flows only
 
         self._check(flow)
-        run = BulkRun(self.flows[flow], self._ports, self._can, self._journal, self._clock, is_patient=is_patient)
+        run = BulkRun(
+            self.flows[flow],
+            self._ports,
+            self._can,
+            self._journal,
+            self._clock,
+            is_patient=is_patient,
+            spark=self._spark,
+        )
         self._running[flow] = run
         try:
             record = await run.execute(fresh=fresh, accept=accept, when_empty=when_empty, asked=asked)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,7 +22,6 @@ from accord.flow.bulk.columns import Made, Sure
 from accord.flow.bulk.compile import BulkFlow
 from accord.flow.bulk.rows import RowOutcome, RowWrite, run_rows
 from accord.flow.bulk.write import LOAD_HEADER, BulkWrite
-from accord.journal.group import Journal
 from accord.mapping.columns.dtypes import frame_of, records_of
 from accord.mapping.environment import Environment, Query
 from accord.record import Message
@@ -31,6 +30,7 @@ from accord.sdk.http import encode_json
 if TYPE_CHECKING:
     import polars
 
+References = Callable[[Sequence[Query]], Coroutine[Any, Any, Sequence[str | None]]]
 ROWS_AT_ONCE = 5_000  # rows of Python objects in memory at once
 TOO_WIDE = Problem("flow.bulk-value", "", "a number or time is too large or too fine for a column")
 
@@ -70,11 +70,11 @@ class Mapped(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mapper:
-    """``time`` is the run's: the clock of all its rows, on every attempt."""
+    """``time`` is the run's: the clock of all its rows, on every attempt. ``references`` answers cross-references."""
 
-    def __init__(self, flow: BulkFlow, journal: Journal, run_id: str, time: dt.datetime) -> None:
+    def __init__(self, flow: BulkFlow, references: References, run_id: str, time: dt.datetime) -> None:
         self._flow = flow
-        self._journal = journal
+        self._references = references
         self._run_id = run_id
         self._time = time
         self._columns = flow.columns()
@@ -114,7 +114,7 @@ class Mapper:
 
     def _resolve(self, entity: str, to: str, keys: Sequence[str]) -> dict[str, str | None]:
         """Cross-references, asked by a thread that maps."""
-        ask = self._journal.reads.references([(entity, key, to) for key in keys])
+        ask = self._references([(entity, key, to) for key in keys])
         found = asyncio.run_coroutine_threadsafe(ask, self._loop).result()
         return dict(zip(keys, found, strict=True))
 
@@ -124,7 +124,7 @@ class Mapper:
         step = await asyncio.to_thread(self._begin, rows)
         queries, outcomes = await asyncio.to_thread(step, None)
         while queries:
-            keys = await self._journal.reads.references(queries)
+            keys = await self._references(queries)
             queries, outcomes = await asyncio.to_thread(step, dict(zip(queries, keys, strict=True)))
         return outcomes
 

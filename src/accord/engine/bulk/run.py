@@ -15,7 +15,7 @@ import functools
 import random
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -54,6 +54,10 @@ from accord.record.batch import Batch
 from accord.sdk.bulk import BulkRead, Chunk, Load, Loaded, LoadMode, LoadSpec, Written
 from accord.sdk.connector import Capabilities, ReadFailed
 from accord.sdk.http import encode_json
+from accord.sdk.spread import SpreadSource
+
+if TYPE_CHECKING:
+    from accord.engine.bulk.spark.feed import SparkFeed
 
 T = TypeVar("T")
 RefusedRows: TypeAlias = "dict[int, tuple[str, Problem, tuple[StepResult, ...]]]"  # by number
@@ -79,6 +83,7 @@ class BulkRun:
         clock: Clock,
         *,
         is_patient: bool = False,
+        spark: SparkFeed | None = None,
         tell: Callable[[RunRecord], None] = lambda record: None,
     ) -> None:
         self._flow = flow
@@ -87,6 +92,7 @@ class BulkRun:
         self._journal = journal
         self._clock = clock
         self._is_patient = is_patient
+        self._spark = spark
         self._tell = tell
         self._lane = lane_of(flow.name, flow.flow.priority, True)
         self._stop = asyncio.Event()
@@ -226,10 +232,13 @@ class BulkRun:
             has_begun = True
         if not run.is_read_out:
             self._ahead_rows, self._ahead_rejected = run.rows, run.rejected
-            mapper = Mapper(self._flow, self._journal, run.id, run.started)
+            mapper = Mapper(self._flow, self._journal.reads.references, run.id, run.started)
             under_way: deque[tuple[Mapped, asyncio.Task[list[Written]]]] = deque()
             at_once = min(load.at_once for load in loads)
-            chunks = ahead(self._mapped(mapper, ahead(self._read(), AHEAD), known), AHEAD)
+            if self._flow.spec.engine == "spark" and self._spark is not None:
+                chunks = ahead(self._from_spark(self._spark), AHEAD)
+            else:
+                chunks = ahead(self._mapped(mapper, ahead(self._read(), AHEAD), known), AHEAD)
             try:
                 async for mapped in chunks:
                     if self._stop.is_set():
@@ -283,16 +292,9 @@ class BulkRun:
             await in_gate(self._port(index), self._lane, load.begin)
 
     async def _read(self) -> AsyncIterator[Read]:
-        run, spec = self.record, self._flow.spec.read
+        run = self.record
         source, nulls = await self._as_it_is_now()
-        request = BulkRead(
-            position=run.position,
-            fields=None,
-            rows=spec.chunk,
-            cursor=spec.cursor,
-            since=typed(run.since, source, spec.cursor) if spec.cursor else None,
-            as_written=self._flow.as_written(),
-        )
+        request = self._request(source)
         port = self._ports[source.system]
         chunks = chunks_of(port.connection, source, self._can, request, run.rows + 1)
         end = object()
@@ -319,6 +321,30 @@ class BulkRun:
             await self._save()
             self._is_begun = True
         await self._sleep(batch.after_s, f"{self._flow.source.name} is being made ready by its system")
+
+    def _request(self, source: Entity) -> BulkRead:
+        run, spec = self.record, self._flow.spec.read
+        return BulkRead(
+            position=run.position,
+            rows=spec.chunk,
+            cursor=spec.cursor,
+            since=typed(run.since, source, spec.cursor) if spec.cursor else None,
+            as_written=self._flow.as_written(),
+        )
+
+    async def _from_spark(self, spark: SparkFeed) -> AsyncIterator[Mapped]:
+        """The same chunks, read and mapped by the processes of a cluster."""
+        run = self.record
+        source, nulls = await self._as_it_is_now()
+        port = self._ports[source.system]
+        connection: SpreadSource = port.connection  # type: ignore[assignment]
+        parts = await in_gate(port, self._lane, functools.partial(connection.parts, source, self._request(source)))
+        async for mapped in spark.mapped(self._flow.name, run.id, run.started, connection, parts, nulls):
+            if mapped.rows or self._is_begun:
+                yield mapped
+                continue
+            run.settling += mapped.read.ended  # files without rows
+            await self._settle_files()
 
     async def _as_it_is_now(self) -> tuple[Entity, frozenset[str]]:
         """The source without the fields that it has no more and that are read as null. Raises BulkFault when no row may move."""

@@ -17,6 +17,7 @@ from accord.sdk.bulk import CHUNK_ROWS
 from accord.settings.decode import decode
 from accord.settings.node import Node
 
+Engine = Literal["polars", "spark"]
 MANUAL = "manual"
 STARTS = ("schedule", "files", MANUAL)
 CHUNK_ROWS_MAX = 1_000_000  # rows of a chunk; a dozen chunks are in memory at once
@@ -34,7 +35,6 @@ class ReadSpec(msgspec.Struct, frozen=True):
         int, msgspec.Meta(ge=1, le=CHUNK_ROWS_MAX, description="Rows of one chunk: written, and counted, together.")
     ] = CHUNK_ROWS
     full_every: dt.timedelta | None = None
-    engine: Literal["polars"] = "polars"
 
 
 class BulkFile(msgspec.Struct, frozen=True):
@@ -44,6 +44,12 @@ class BulkFile(msgspec.Struct, frozen=True):
     on: Node
     read: str | ReadSpec
     steps: Node
+    engine: Annotated[
+        Engine,
+        msgspec.Meta(
+            description="Who works on the rows. polars: this process, on all its cores. spark: a Spark cluster, with the same result."
+        ),
+    ] = "polars"
     summary: str = ""
     key: Node | None = None
     stop_after: str | Annotated[int, msgspec.Meta(ge=0)] | None = None
@@ -77,6 +83,7 @@ class BulkSpec(msgspec.Struct, frozen=True, kw_only=True):
     files: FilesTrigger | None
     stop_after: StopAfter | None
     row: FlowSpec
+    engine: Engine = "polars"
     place: Place = NOWHERE
 
 
@@ -121,6 +128,7 @@ def read_bulk_flow(
         files=files,
         stop_after=_stop_after(file.stop_after, node, faults),
         row=row,
+        engine=file.engine,
         place=node.place_of("flow"),
     )
 

@@ -1,0 +1,177 @@
+"""Bulk flows with ``engine: spark``: the same rows, rejects, reasons and sums as with ``engine: polars``, from files of all kinds."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from tests.faults.test_bulk_kill import rejected
+from tests.spark import spark  # noqa: F401 - the fixture
+from tests.unit.engine.bulk.nightly import Ran, make, rows_of, run
+
+from accord.engine.bulk.spark import session
+from accord.project import check_project
+from accord.settings.spark import SparkSpec
+
+pytestmark = [pytest.mark.xdist_group("spark"), pytest.mark.slow]
+RUN_DEADLINE_S = 150  # Java, Spark and its processes start anew, beside other tests
+FLOW = """
+flow: nightly
+on: manual
+engine: {engine}
+read: {{entity: share.sales, chunk: 40}}
+steps:
+  - validate: share.sales
+  - filter: name != "test"
+  - {{write: warehouse.orders, mapping: sale}}
+"""
+SHARE = """
+system: share
+connector: files
+settings: {folder: share, stable: 0s}
+entities:
+  sales:
+    pattern: in/*
+    key: id
+    fields:
+      id: integer
+      name: {type: string, length: {max: 20}}
+      total: {type: decimal, min: 0, nullable: true}
+      at: {type: datetime, nullable: true}
+      paid: {type: boolean, nullable: true}
+"""
+SALE = """
+mapping: sale
+from: share.sales
+to: warehouse.orders
+fields:
+  number: upper(name) + "-" + text(id) + ("p" if paid else "")
+  total: round(coalesce(total, 1) / 3, 2)
+"""
+PROJECT = "name: nightly\nenvironments: {default: {spark: {master: 'local[2]'}}}\n"
+MORE = {"systems/share.yaml": SHARE, "mappings/file-order.yaml": SALE, "accord.yaml": PROJECT}
+IDS = st.integers(-(2**40), 2**40)
+VALUES = {
+    "name": st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=22) | st.just("test"),
+    "total": st.none() | st.decimals(-5, 10**20, places=4),
+    "at": st.none() | st.datetimes(dt.datetime(1950, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(dt.UTC)),
+    "paid": st.none() | st.booleans(),
+}
+SALES = st.lists(st.fixed_dictionaries(VALUES), min_size=150, max_size=150)
+
+
+def prepared(folder: Path, engine: str, sales: list[dict[str, Any]]) -> Path:
+    """The sales in files of three formats; every file has rows that are not right."""
+    made = make(folder, FLOW.format(engine=engine), **MORE)
+    third = len(sales) // 3
+    with (made / "share/in/1.csv").open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["id", "name", "total", "at", "paid"])
+        for sale in sales[:third]:
+            lines.writerow(
+                ["" if v is None else v.isoformat() if hasattr(v, "isoformat") else v for v in sale.values()]
+            )
+        file.write('77,"open quote,1\n88,short\nx,bad id,1,,\n99,day,1,2026-02-31T00:00:00Z,\n')
+    plain = [json.dumps(sale, default=str) for sale in sales[third : 2 * third]]
+    (made / "share/in/2.jsonl").write_text("\n".join([*plain, "{broken", '{"id": 1e3, "name": 7}']) + "\n")
+    schema = {"id": pl.Int64, "name": pl.String, "total": pl.Decimal(30, 4), "at": pl.Datetime("us", "UTC")}
+    rest = pl.DataFrame(sales[2 * third :], schema={**schema, "paid": pl.Boolean}, orient="row")
+    rest.write_parquet(made / "share/in/3.parquet")
+    return made
+
+
+def seen(ran: Ran) -> list[tuple[Any, ...]]:
+    """Rejects without the id of their run, which is the key of those that could not be read."""
+    return [
+        (d.key.removeprefix(d.run), d.step, d.code, d.reason, d.path, d.origin, d.payload, d.problems)
+        for d in ran.rejects
+    ]
+
+
+def accord(folder: Path, crash: str = "") -> int:
+    """`accord bulk run`, killed at this point; its exit code. What it says goes to a file: a pipe would be Java's as well."""
+    command = [sys.executable, "-m", "accord.cli.main", "bulk", "run", "nightly", "-p", str(folder)]
+    with (folder / "said.txt").open("a") as said:
+        environment = {**os.environ, **({"ACCORD_CRASH": crash} if crash else {})}
+        done = subprocess.run(command, env=environment, stdout=said, stderr=said, timeout=RUN_DEADLINE_S, check=False)
+    assert done.returncode in (0, -signal.SIGKILL), (folder / "said.txt").read_text()
+    return done.returncode
+
+
+@settings(max_examples=2, phases=[Phase.generate], deadline=None, suppress_health_check=list(HealthCheck))
+@given(sales=SALES)
+def test_spark_gives_the_rows_the_rejects_and_the_sums_of_polars(spark: str, sales: list[dict[str, Any]]) -> None:  # noqa: F811
+    numbered = [{"id": number, **sale} for number, sale in enumerate(sales)]
+    with tempfile.TemporaryDirectory() as name:
+        ran = {e: run(prepared(Path(name) / e, e, numbered)) for e in ("polars", "spark")}
+        assert {e: one.record.state for e, one in ran.items()} == {"polars": "done", "spark": "done"}
+        assert rows_of(Path(name) / "spark") == rows_of(Path(name) / "polars")
+        assert seen(ran["spark"]) == seen(ran["polars"])
+        assert ran["spark"].counts == ran["polars"].counts
+        assert ran["spark"].record.writes == ran["polars"].record.writes
+        assert ran["spark"].record.differences() == []
+        assert ran["spark"].counts[2] >= 4  # the dirt at least
+        assert list((Path(name) / "spark/.accord/spark").iterdir()) == []
+        assert not list((Path(name) / "spark/share/in").iterdir())  # read to their end, and moved away
+
+
+@pytest.mark.timeout(3 * RUN_DEADLINE_S)
+def test_a_killed_run_on_spark_is_taken_up_and_every_row_is_there_once(tmp_path: Path, spark: str) -> None:  # noqa: F811
+    sales = [
+        {"id": n, "name": "n", "total": Decimal(-1 if n % 10 == 5 else n), "at": None, "paid": None} for n in range(300)
+    ]
+    folder = prepared(tmp_path / "project", "spark", sales)
+    assert accord(folder, "bulk.after-write:4") == -signal.SIGKILL
+    assert 0 < len(rows_of(folder)) < 270
+    assert accord(folder) == 0
+    assert len(rows_of(folder)) == len({number for number, _ in rows_of(folder)}) == 270
+    assert [key for key in rejected(folder) if key.isdigit() and int(key) % 10 == 5] == [
+        str(n) for n in range(5, 300, 10)
+    ]
+    assert accord(folder) == 0  # nothing is left to read, and Spark is not begun for that
+    assert len(rows_of(folder)) == 270
+
+
+def test_what_spark_cannot_do_is_said_by_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = """
+flow: nightly
+on: manual
+engine: spark
+read: {entity: shop.orders, cursor: changed_at}
+steps:
+  - {write: warehouse.orders, with: {number: 'coalesce(ref(text(id), of="shop.orders", to="warehouse.orders"), "?")', total: total}}
+"""
+    folder = make(tmp_path, flow)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "pyspark" else found(name, *more)
+    )
+    _, faults = check_project(folder)
+    codes = {fault.code: fault for fault in faults.errors}
+    assert {"flow.spark-missing", "flow.spark-source", "flow.spark-cursor", "flow.spark-ref"} <= codes.keys(), (
+        faults.errors
+    )
+    assert "accord-integration[spark]" in codes["flow.spark-missing"].mend
+
+
+def test_without_java_the_message_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyspark")
+    monkeypatch.setenv("PATH", os.devnull)
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(session.NoJava, match="Java 17") as caught:
+        session.session_of(SparkSpec(master="local[1]"))
+    assert "default-jre-headless" in caught.value.mend
