@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import importlib.util
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,6 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tests.faults.test_bulk_kill import rejected
 from tests.spark import spark  # noqa: F401 - the fixture
 from tests.unit.engine.bulk.nightly import Ran, make, rows_of, run
 
@@ -100,6 +101,12 @@ def seen(ran: Ran) -> list[tuple[Any, ...]]:
         (d.key.removeprefix(d.run), d.step, d.code, d.reason, d.path, d.origin, d.payload, d.problems)
         for d in ran.rejects
     ]
+
+
+def rejected(folder: Path) -> list[str]:
+    with contextlib.closing(sqlite3.connect(folder / ".accord/journal.db")) as db:
+        found = db.execute("SELECT key FROM messages WHERE state = 11 ORDER BY seq").fetchall()
+    return [key for (key,) in found]
 
 
 def accord(folder: Path, crash: str = "") -> int:
