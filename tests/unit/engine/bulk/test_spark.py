@@ -119,6 +119,7 @@ def accord(folder: Path, crash: str = "") -> int:
     return done.returncode
 
 
+@pytest.mark.timeout(2 * RUN_DEADLINE_S)
 @settings(max_examples=2, phases=[Phase.generate], deadline=None, suppress_health_check=list(HealthCheck))
 @given(sales=SALES)
 def test_spark_gives_the_rows_the_rejects_and_the_sums_of_polars(spark: str, sales: list[dict[str, Any]]) -> None:  # noqa: F811
