@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import msgspec
@@ -36,6 +37,16 @@ class Read(msgspec.Struct, frozen=True):
         return self.places.get(number) or f"{self.batch.origin} row {number}".strip()
 
 
+@contextlib.asynccontextmanager
+async def closing(items: AsyncIterator[object]) -> AsyncIterator[None]:
+    """A generator that is not read to its end lets go of its connection now, not when it is collected."""
+    try:
+        yield
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
+
+
 def chunks_of(
     connection: Connection, entity: Entity, can: Capabilities, request: BulkRead, first_number: int
 ) -> AsyncIterator[Read]:
@@ -48,14 +59,16 @@ def chunks_of(
 async def _native(source: BulkSource, entity: Entity, can: Capabilities, request: BulkRead) -> AsyncIterator[Read]:
     """Where reading takes files away, one has ended when the next begins."""
     before: Batch | None = None
-    async for batch in source.read_bulk(entity, request):
-        if batch.after_s:
-            yield Read(batch)
-            continue
-        if before is not None:
-            has_ended = can.read_takes_away and before.origin != batch.origin
-            yield Read(before, (before.origin,) if has_ended else ())
-        before = batch
+    batches = source.read_bulk(entity, request)
+    async with closing(batches):
+        async for batch in batches:
+            if batch.after_s:
+                yield Read(batch)
+                continue
+            if before is not None:
+                has_ended = can.read_takes_away and before.origin != batch.origin
+                yield Read(before, (before.origin,) if has_ended else ())
+            before = batch
     if before is not None:
         ended = (before.origin,) if can.read_takes_away and before.origin else ()
         yield Read(msgspec.structs.replace(before, is_last=True), ended)

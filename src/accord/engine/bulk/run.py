@@ -23,7 +23,7 @@ from accord.engine.accept import new_id
 from accord.engine.bulk.mapping import Mapped, Mapper
 from accord.engine.bulk.notes import Notes
 from accord.engine.bulk.overlap import BulkFault, Seen, since_of
-from accord.engine.bulk.reading import Read, chunks_of, with_nulls
+from accord.engine.bulk.reading import Read, chunks_of, closing, with_nulls
 from accord.engine.bulk.state import (
     RUNS_KEPT,
     BulkState,
@@ -299,19 +299,20 @@ class BulkRun:
         chunks = chunks_of(port.connection, source, self._can, request, run.rows + 1)
         end = object()
         has_given = False
-        while True:
-            read = await in_gate(port, self._lane, lambda: anext(chunks, end))
-            if read is end:
-                return
-            if read.batch.after_s:
-                await self._wait_for_source(read.batch, is_first=not has_given)
-                continue
-            has_given = True
-            if read.rows or self._is_begun:
-                yield with_nulls(read, self._flow.source, nulls)
-                continue
-            run.settling += read.ended  # files without rows
-            await self._settle_files()
+        async with closing(chunks):
+            while True:
+                read = await in_gate(port, self._lane, lambda: anext(chunks, end))
+                if read is end:
+                    return
+                if read.batch.after_s:
+                    await self._wait_for_source(read.batch, is_first=not has_given)
+                    continue
+                has_given = True
+                if read.rows or self._is_begun:
+                    yield with_nulls(read, self._flow.source, nulls)
+                    continue
+                run.settling += read.ended  # files without rows
+                await self._settle_files()
 
     async def _wait_for_source(self, batch: Batch, *, is_first: bool) -> None:
         """It makes ready elsewhere what it was asked for. Where, is kept: a run that is cut off asks there again. Behind rows that are
@@ -356,10 +357,11 @@ class BulkRun:
         return (msgspec.structs.replace(source, fields=left) if nulls else source), nulls
 
     async def _mapped(self, mapper: Mapper, reads: AsyncIterator[Read], known: Seen) -> AsyncIterator[Mapped]:
-        async for read in reads:
-            mapped = await mapper.map(read, known.known(read))
-            known.add(read)
-            yield mapped
+        async with closing(reads):
+            async for read in reads:
+                mapped = await mapper.map(read, known.known(read))
+                known.add(read)
+                yield mapped
 
     async def _check_rejects(self, mapper: Mapper, mapped: Mapped) -> None:
         """Before the chunk is written: a load that goes wrong stops before it does harm."""
@@ -567,8 +569,9 @@ async def ahead(items: AsyncIterator[T], most: int) -> AsyncGenerator[T, None]:
 
     async def fill() -> None:
         try:
-            async for item in items:
-                await queue.put((item, None))
+            async with closing(items):
+                async for item in items:
+                    await queue.put((item, None))
             await queue.put((None, StopAsyncIteration()))
         except Exception as error:  # noqa: BLE001 (whoever takes the items hears of it)
             await queue.put((None, error))
