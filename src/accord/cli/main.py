@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -40,6 +41,7 @@ COMMANDS = {
     "sandbox": "stand-ins for business systems, with faults",
 }
 
+COLLECT_AFTER = 20_000  # allocations: what a command loads stays, so looking for garbage in it is a tenth of its start
 EXIT_STOPPED = 130  # what a shell gives for Ctrl-C
 
 
@@ -88,6 +90,7 @@ def accord() -> None:
 
 def main() -> None:
     """Entry point. What a person can mend is told in a sentence; a traceback is a defect of Accord."""
+    gc.set_threshold(COLLECT_AFTER)
     try:
         accord.main(prog_name="accord", standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -7,7 +7,6 @@ import hmac
 from email.message import EmailMessage
 from email.utils import format_datetime
 
-import aiosmtplib
 import msgspec
 
 from accord.engine.alerts.state import Line, Notice
@@ -61,6 +60,8 @@ async def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
 
 
 async def _mail(channel: ChannelSpec, notice: Notice) -> None:
+    import aiosmtplib  # here, since few engines have such a channel
+
     message = EmailMessage()
     message["From"] = channel.from_
     message["To"] = ", ".join(channel.mail)
