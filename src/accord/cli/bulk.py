@@ -195,7 +195,6 @@ async def _run_here(
 ) -> dict[str, Any]:
     from accord.engine.build import engine_of
     from accord.engine.bulk.desk import run_view
-    from accord.engine.collector import calm_collector
     from accord.observe import Level, Observer
     from accord.project import load_project
 
@@ -210,7 +209,6 @@ async def _run_here(
         await engine.connect({bulk.source.system, *(write.entity.system for write in bulk.writes)})
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, engine.bulk.stop_here, flow)
-        calm_collector()
         work = asyncio.ensure_future(engine.bulk.run_here(flow, fresh=fresh, accept=accept))
         while not (await asyncio.wait([work], timeout=LOOK_S))[0]:
             _show_present(engine.bulk, flow, progress)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pymysql
 import pytest
+from tests.connectors.sql.streams import Stream, nothing, told
 from tests.servers import BINLOG, MariaServer, running_mariadb, wait_until
 
-from accord.connectors.sql import CONNECTOR, binlog_setup
-from accord.connectors.sql.spec import SqlChanges, SqlEntity, SqlSettings
-from accord.engine.http import PooledHttpClient
-from accord.record import Entity, Field, Reject
+from accord.connectors.sql import binlog_setup
+from accord.connectors.sql.spec import SqlChanges
+from accord.record import Reject
 from accord.record import types as t
 from accord.sdk.capture import Change
-from accord.sdk.connector import Context, ReadFailed
+from accord.sdk.connector import ReadFailed
 
 pytestmark = pytest.mark.filterwarnings("ignore:Did not recognize type")  # of SQLAlchemy: MariaDB's INET6
 FIELDS: dict[str, t.Type] = {
@@ -98,58 +97,6 @@ def db(server: MariaServer) -> Iterator[Database]:
     found.connection.close()
 
 
-class Stream:
-    """One stream, from opening to closing; ``read`` gives the next so many changes."""
-
-    def __init__(self, server: MariaServer, folder: Path, changes: SqlChanges, names: tuple[str, ...]) -> None:
-        settings = SqlSettings(url=server.url, changes=changes, read_only=True)
-        fields = {name: Field(type=type_, nullable=name != "id") for name, type_ in FIELDS.items()}
-        self.entities = [
-            Entity(
-                name=f"erp.{name}",
-                key=("id",),
-                extra=SqlEntity(),
-                fields=fields if name == "things" else {"id": fields["id"]},
-            )
-            for name in names
-        ]
-        context = Context(system="erp", http=PooledHttpClient(), folder=folder, state_folder=folder)
-        self.connection = CONNECTOR.connect(settings, {e.short_name: e for e in self.entities}, context)
-        self.position: Any = None
-        self.notices: list[str] = []
-
-    async def open(self) -> None:
-        await self.connection.open()
-        self.stream = self.connection.changes(self.entities, self.position)  # type: ignore[attr-defined]
-        await self.stream.open()
-
-    async def page(self) -> list[Change]:
-        page = await asyncio.wait_for(self.stream.next(), 20)
-        if page is None:
-            return []
-        self.notices += page.notices
-        self.position = page.position
-        await self.stream.confirm(page.position)
-        return list(page.changes)
-
-    async def read(self, count: int) -> list[Change]:
-        found: list[Change] = []
-        while len(found) < count:
-            found += await self.page()
-        return found
-
-    async def snapshot(self) -> list[Change]:
-        found: list[Change] = []
-        while self.position is None or self.position["pending"]:
-            found += await self.page()
-        return found
-
-    async def close(self) -> None:
-        if hasattr(self, "stream"):
-            await self.stream.close()
-        await self.connection.close()
-
-
 def played(
     server: MariaServer,
     folder: Path,
@@ -158,26 +105,10 @@ def played(
     names: tuple[str, ...] = ("things",),
     position: Any = None,
 ) -> Stream:
-    stream = Stream(server, folder, changes or SqlChanges(), names)
+    stream = Stream(server.url, FIELDS, folder, changes or SqlChanges(), names)
     stream.position = position
-
-    async def run() -> None:
-        try:
-            await stream.open()
-            await scene(stream)
-        finally:
-            await stream.close()
-
-    asyncio.run(run())
+    stream.play(scene)
     return stream
-
-
-async def nothing(stream: Stream) -> None:
-    await stream.snapshot()
-
-
-def told(changes: list[Change]) -> list[tuple[str, int]]:
-    return [(str(change.kind), change.record["id"]) for change in changes]
 
 
 def test_values_are_those_a_read_gives(server: MariaServer, db: Database, tmp_path: Path) -> None:

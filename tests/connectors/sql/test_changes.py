@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from tests.connectors.sql.streams import Stream, nothing, told
 from tests.servers import PostgresServer, running_postgres, wait_until
 
-from accord.connectors.sql import CONNECTOR
-from accord.connectors.sql.spec import SqlChanges, SqlEntity, SqlSettings
-from accord.engine.http import PooledHttpClient
-from accord.record import Entity, Field, Reject
+from accord.connectors.sql.spec import SqlChanges
+from accord.record import Reject
 from accord.record import types as t
-from accord.sdk.capture import Change
-from accord.sdk.connector import Context, ReadFailed
+from accord.sdk.connector import ReadFailed
 
 FIELDS: dict[str, t.Type] = {
     "id": t.Integer(),
@@ -63,58 +60,6 @@ def db(server: PostgresServer) -> Iterator[psycopg.Connection[Any]]:
         yield found
 
 
-class Stream:
-    """One stream, from opening to closing; ``read`` gives the next so many changes."""
-
-    def __init__(self, server: PostgresServer, folder: Path, changes: SqlChanges, names: tuple[str, ...]) -> None:
-        settings = SqlSettings(url=server.url, changes=changes, read_only=True)
-        fields = {name: Field(type=type_, nullable=name != "id") for name, type_ in FIELDS.items()}
-        self.entities = [
-            Entity(
-                name=f"erp.{name}",
-                key=("id",),
-                extra=SqlEntity(),
-                fields=fields if name == "things" else {"id": fields["id"]},
-            )
-            for name in names
-        ]
-        context = Context(system="erp", http=PooledHttpClient(), folder=folder, state_folder=folder)
-        self.connection = CONNECTOR.connect(settings, {e.short_name: e for e in self.entities}, context)
-        self.position: Any = None
-        self.notices: list[str] = []
-
-    async def open(self) -> None:
-        await self.connection.open()
-        self.stream = self.connection.changes(self.entities, self.position)  # type: ignore[attr-defined]
-        await self.stream.open()
-
-    async def read(self, count: int) -> list[Change]:
-        found: list[Change] = []
-        while len(found) < count:
-            page = await asyncio.wait_for(self.stream.next(), 20)
-            if page is not None:
-                found += page.changes
-                self.notices += page.notices
-                self.position = page.position
-                await self.stream.confirm(page.position)
-        return found
-
-    async def snapshot(self) -> list[Change]:
-        found: list[Change] = []
-        while self.position is None or self.position["pending"]:
-            page = await asyncio.wait_for(self.stream.next(), 20)
-            assert page is not None
-            found += page.changes
-            self.notices += page.notices
-            self.position = page.position
-        return found
-
-    async def close(self) -> None:
-        if hasattr(self, "stream"):
-            await self.stream.close()
-        await self.connection.close()
-
-
 def played(
     server: PostgresServer,
     folder: Path,
@@ -123,18 +68,10 @@ def played(
     names: tuple[str, ...] = ("things",),
     position: Any = None,
 ) -> Stream:
-    stream = Stream(server, folder, changes or SqlChanges(), names)
+    stream = Stream(server.url, FIELDS, folder, changes or SqlChanges(), names)
     stream.position = position
-
-    async def run() -> None:
-        try:
-            await stream.open()
-            await scene(stream)
-        finally:
-            await stream.close()
-
     try:
-        asyncio.run(run())
+        stream.play(scene)
     finally:
         wait_ended(server)
     return stream
@@ -144,10 +81,6 @@ def wait_ended(server: PostgresServer) -> None:
     with psycopg.connect(server.url, autocommit=True) as db:
         active = "SELECT FROM pg_replication_slots WHERE active"
         wait_until("the server has seen the stream end", lambda: db.execute(active).rowcount == 0)
-
-
-def told(changes: list[Change]) -> list[tuple[str, int]]:
-    return [(str(change.kind), change.record["id"]) for change in changes]
 
 
 def test_values_are_those_a_read_gives(server: PostgresServer, db: psycopg.Connection[Any], tmp_path: Path) -> None:
@@ -221,9 +154,6 @@ def test_a_stream_goes_on_in_the_middle_of_a_transaction(
 def test_tables_that_come_later_are_read_first(
     server: PostgresServer, db: psycopg.Connection[Any], tmp_path: Path
 ) -> None:
-    async def nothing(stream: Stream) -> None:
-        await stream.snapshot()
-
     db.execute(NULLS, (1,))
     position = played(server, tmp_path, nothing).position
     db.execute("CREATE TABLE other (id bigint PRIMARY KEY) PARTITION BY RANGE (id)")
@@ -252,11 +182,11 @@ def test_tables_that_come_later_are_read_first(
 def refused(
     server: PostgresServer, folder: Path, code: str, position: Any = None, names: tuple[str, ...] = ("things",)
 ) -> str:
-    async def nothing(stream: Stream) -> None:
+    async def never(stream: Stream) -> None:
         raise AssertionError("it was opened")
 
     with pytest.raises(ReadFailed) as failed:
-        played(server, folder, nothing, position=position, names=names)
+        played(server, folder, never, position=position, names=names)
     outcome = failed.value.outcome
     assert isinstance(outcome, Reject)
     assert outcome.code == code

@@ -74,6 +74,8 @@ class CsvBlocks:
             raw = raw.replace(b"\r\n", b"\n").removesuffix(b"\r")
         if len(raw.translate(None, _CONTROL)) != len(raw):
             return None
+        if self.is_utf8 and raw.isascii():
+            return raw
         try:
             text = raw.decode(self.reader.encoding)
         except UnicodeError:

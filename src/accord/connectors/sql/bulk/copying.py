@@ -7,6 +7,7 @@ Source: PostgreSQL documentation, COPY, "CSV Format".
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -23,7 +24,7 @@ PIECE_SIZE_BYTES = 1 << 20  # given to the driver at once
 _PLACES = (0, 2, 4, 6, 10)
 
 
-def text_of(table: LoadTable, frame: polars.DataFrame, zone: ZoneInfo) -> bytes:
+def text_of(table: LoadTable, frame: polars.DataFrame, zone: ZoneInfo) -> memoryview:
     """The rows' CSV text, in the order of ``table.columns``."""
     import polars as pl
 
@@ -32,7 +33,9 @@ def text_of(table: LoadTable, frame: polars.DataFrame, zone: ZoneInfo) -> bytes:
     for field in table.fields:
         shape = columns.shapes[field]
         made.append(_column(frame[field], columns.fields[field].type, shape, zone, columns.scaled.get(field)))
-    return pl.DataFrame(made).write_csv(include_header=False, quote_style="non_numeric").encode()
+    text = io.BytesIO()
+    pl.DataFrame(made).write_csv(text, include_header=False, quote_style="non_numeric")
+    return text.getbuffer()
 
 
 def _column(
@@ -72,7 +75,7 @@ def _shortest(series: polars.Series) -> polars.Series:
     return series
 
 
-def copy(connection: Any, target: str, text: bytes) -> None:
+def copy(connection: Any, target: str, text: memoryview) -> None:
     """``connection``: SQLAlchemy's, inside a transaction. Raises SQLAlchemy's error."""
     driver = connection.connection.driver_connection
     with (
@@ -80,6 +83,5 @@ def copy(connection: Any, target: str, text: bytes) -> None:
         driver.cursor() as cursor,
         cursor.copy(f"COPY {target} FROM STDIN (FORMAT csv)") as out,
     ):
-        view = memoryview(text)
-        for start in range(0, len(view), PIECE_SIZE_BYTES):
-            out.write(view[start : start + PIECE_SIZE_BYTES])
+        for start in range(0, len(text), PIECE_SIZE_BYTES):
+            out.write(text[start : start + PIECE_SIZE_BYTES])
