@@ -66,9 +66,16 @@ def _row_only(flow: Any) -> list[tuple[str, str]]:
     from accord.errors import AccordError
 
     try:
-        return list(flow.columns().row_only.items())
+        plan = flow.columns()
     except AccordError as error:
         return [("all steps", str(error))]
+    found = list(plan.row_only.items())
+    if not plan.is_row_only and (shown := flow.as_written()):
+        why = (
+            f"it shows how {', '.join(sorted(shown))} was written: values that a column does not keep so (1.50, +02:00)"
+        )
+        found.append(("the record", why))
+    return found
 
 
 def _in_flight(folder: Path, environment: str, today: dict[str, str]) -> list[dict[str, Any]]:

@@ -27,6 +27,13 @@ def test_run_prints_how_it_adds_up_and_list_and_show_tell_it_again(run, folder):
     assert "exactly-once by chunk" in run("check", "-p", str(folder)).out
 
 
+def test_check_tells_which_values_are_shown_as_they_were_written(run, folder):
+    assert "was written" not in run("check", "-p", str(folder)).out
+    mapping = folder / "mappings/order.yaml"
+    mapping.write_text(mapping.read_text().replace("text(id)", "text(total)"))
+    assert "it shows how total was written" in " ".join(run("check", "-p", str(folder)).out.split())
+
+
 def test_a_profile_of_what_was_read_is_shown(run, folder):
     missing = run("bulk", "profile", "nightly", "-p", str(folder))
     assert (missing.code, "no profile" in missing.err) == (1, True)
