@@ -70,6 +70,9 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     at_least_once_reason: str = ""  # shown by `accord check` where idempotency is NONE: what the target would need
     bulk_read: bool = False  # the connection is an ``accord.sdk.bulk.BulkSource`` for this entity
     bulk_write: frozenset[LoadMode] = frozenset()  # … a ``BulkTarget``, in these modes
+    bulk_at_least_once: Mapping[
+        LoadMode, str
+    ] = {}  # of these, where a repeated chunk may be there twice: what the target would need
     bulk_spread: bool = False  # … a ``accord.sdk.spread.SpreadSource``: other processes may read it in parts
 
 

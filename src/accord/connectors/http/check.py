@@ -7,7 +7,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from accord.connectors.http.requests import EFFECT_ID
-from accord.connectors.http.settings import FindSettings, GetSettings, HttpEntity, HttpSettings, OperationSettings
+from accord.connectors.http.settings import (
+    BatchSettings,
+    FindSettings,
+    GetSettings,
+    HttpEntity,
+    HttpSettings,
+    OperationSettings,
+)
 from accord.errors import Faults, Place, did_you_mean
 from accord.record import Entity
 from accord.record.types import Field, Json, List, Object
@@ -91,10 +98,23 @@ class _Checker:
                 self.templates(f"`write.{mode}` of {name}", used, known | {EFFECT_ID}, entity.fields, entity.place)
                 for field in write.omit:
                     self.unknown(field, known, f"`write.{mode}.omit` of {name}", entity.place)
+        for load in ("append", "upsert"):
+            self.batch(f"`bulk.{load}` of {name}", entity, getattr(extra.bulk, load))
         if extra.find is not None:
             self.find(f"`find` of {name}", extra.find, entity.fields, entity.place)
         if extra.read is not None:
             self.read(name, entity, extra)
+
+    def batch(self, what: str, entity: Entity, batch: BatchSettings | None) -> None:
+        if batch is None:
+            return
+        self.templates(what, [batch.path, batch.query, batch.headers], {EFFECT_ID}, {}, entity.place)
+        for field in batch.omit:
+            self.unknown(field, set(entity.fields), f"`omit` in {what}", entity.place)
+        if batch.answers is not None and batch.answers.by == "key" and len(entity.key) != 1:
+            mend = "Declare a `key` of one field, or use `by: position` or `by: index`."
+            message = f"The answers to {what} are told apart by a key, and the entity has none of one field."
+            self.faults.add("connector.batch-key", entity.place, message, mend)
 
     def read(self, name: str, entity: Entity, extra: HttpEntity) -> None:
         assert extra.read is not None

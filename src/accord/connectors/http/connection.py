@@ -31,7 +31,7 @@ from accord.record import Done, Entity, Outcome, Partial, Reconnect, Reject, Ret
 from accord.record.batch import Batch
 from accord.sdk.auth import RefreshToken, open_auth, secrets_of
 from accord.sdk.bodies import value_at
-from accord.sdk.bulk import BulkRead
+from accord.sdk.bulk import BulkRead, Load, LoadSpec
 from accord.sdk.connector import (
     CallItem,
     Connection,
@@ -135,6 +135,12 @@ class HttpConnection(Connection):
             if isinstance(error, ReadFailed):
                 raise
             raise ReadFailed(Reject(str(error.what), code=error.code)) from error
+
+    def load(self, entity: Entity, spec: LoadSpec) -> Load:
+        """As ``accord.sdk.bulk``: batches, where the entity declares them."""
+        from accord.connectors.http.batch_load import BatchLoad
+
+        return BatchLoad(self._transport, self._base, entity, spec, self._settings, self._context)
 
     async def get(self, entity: Entity, key: str) -> Outcome:
         plan, answer = self._gets[entity.short_name]

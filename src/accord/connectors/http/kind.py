@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from accord.connectors.http.batch_plan import batch_settings
 from accord.connectors.http.check import check_manifest
 from accord.connectors.http.connection import HttpConnection
 from accord.connectors.http.requests import is_read_only
 from accord.connectors.http.settings import HttpEntity, HttpSettings, OperationSettings, WriteSettings
 from accord.errors import Faults
 from accord.record import Entity
+from accord.sdk.bulk import LoadMode
 from accord.sdk.connector import (
     Capabilities,
     Connection,
@@ -25,6 +27,11 @@ from accord.settings.fields import read_fields
 from accord.settings.node import Node
 
 AT_LEAST_ONCE = "the API is told of no way to recognise a repeat: name its `idempotency_header`, or a `find` that looks for what was done"
+
+BATCH_AT_LEAST_ONCE = (
+    "the API is told of no way to recognise a batch that comes again: name its `idempotency_header`, "
+    "or say `idempotent: true`"
+)
 
 
 class HttpKind(KindBase):
@@ -47,6 +54,8 @@ class HttpKind(KindBase):
             write=frozenset(writes),
             idempotency=means,
             at_least_once_reason=AT_LEAST_ONCE if Idempotency.NONE in means.values() else "",
+            bulk_write=frozenset(mode for mode in LoadMode if batch_settings(extra, mode) is not None),
+            bulk_at_least_once=_bulk_at_least_once(settings, extra),
         )
 
     def operations(self, settings: HttpSettings) -> Mapping[str, Operation]:
@@ -81,6 +90,17 @@ def _write_idempotency(settings: HttpSettings, extra: HttpEntity, mode: WriteMod
         return Idempotency.UPSERT
     can_look = extra.find is not None and mode in (WriteMode.CREATE, WriteMode.UPSERT)
     return Idempotency.LOOKUP if can_look else Idempotency.NONE
+
+
+def _bulk_at_least_once(settings: HttpSettings, extra: HttpEntity) -> dict[LoadMode, str]:
+    batches = {LoadMode.APPEND: (extra.bulk.append, False), LoadMode.UPSERT: (extra.bulk.upsert, True)}
+    return {
+        mode: BATCH_AT_LEAST_ONCE
+        for mode, (batch, default) in batches.items()
+        if batch is not None
+        and not settings.idempotency_header
+        and not (default if batch.idempotent is None else batch.idempotent)
+    }
 
 
 def _operation(name: str, settings: HttpSettings, given: OperationSettings) -> Operation:

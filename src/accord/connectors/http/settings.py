@@ -84,6 +84,82 @@ class WritesSettings(msgspec.Struct, frozen=True, kw_only=True):
     delete: WriteSettings | None = None
 
 
+class Test(msgspec.Struct, frozen=True, kw_only=True):
+    """A question to one record's answer: is the value ``at`` a path ``equals`` (one or several), a number ``below``, or ``absent``
+    (missing, null, empty)?"""
+
+    __test__ = False  # no test class for pytest
+
+    at: Text
+    equals: str | int | bool | list[str | int] | None = None
+    below: int | None = None
+    absent: bool = False
+
+    def __post_init__(self) -> None:
+        if sum((self.equals is not None, self.below is not None, self.absent)) != 1:
+            raise ValueError("Give exactly one of `equals`, `below` and `absent: true`")
+
+
+class AnswersSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a batch's answer says what came of each record. ``at``: path of the list. ``by``: an answer belongs to its record by
+    ``position``, by the ``index`` it names (from 0) or by the ``key`` it names; ``name`` is the path of that index or key in an answer.
+    ``ok``: how a record that was written is told; ``again``: one that was not, but may be later. ``only_refused``: the list
+    names refused records only. ``reason``, ``path`` and ``code``: where an answer has the sentence, the field at fault and the API's code.
+    """
+
+    at: str = ""
+    by: Literal["position", "index", "key"] = "position"
+    name: str = ""
+    ok: Test | None = None
+    again: Test | None = None
+    only_refused: bool = False
+    reason: str = "message"
+    path: str = "field"
+    code: str = "code"
+
+    def __post_init__(self) -> None:
+        if self.ok is None and not self.only_refused:
+            raise ValueError(
+                "Say how a written record is told (`ok`), or that only refused ones are named (`only_refused: true`)"
+            )
+        if self.only_refused and self.by == "position":
+            raise ValueError(
+                "`only_refused` needs `by: index` or `by: key`: a position tells nothing in a list of some records"
+            )
+
+
+class BatchSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Many records in one request. ``size``: records of one; a batch that is too large for the API (413) is halved. ``body``: a JSON
+    ``list``, put under ``wrap``, or JSON lines (``jsonl``); ``omit`` leaves fields out. ``answers``: without it a success means that
+    all were written. ``all_or_nothing``: a success that refuses some has written none. ``splits_max``: requests that look for the
+    refused records of one batch; what is still together then is refused together. ``idempotent``: the API makes nothing of a repeat
+    (default: false for append, true for upsert). Templates of query and headers know ``{effect_id}``, which names the batch."""
+
+    path: Text
+    method: Literal["POST", "PUT", "PATCH"] = "POST"
+    query: dict[str, QueryValue] = {}
+    headers: dict[str, str] = {}
+    size: Annotated[int, msgspec.Meta(ge=1, le=50_000)] = 500
+    body: Literal["list", "jsonl"] = "list"
+    wrap: str = ""
+    omit: list[str] = []
+    answers: AnswersSettings | None = None
+    all_or_nothing: bool = False
+    splits_max: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 200
+    idempotent: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.wrap and self.body == "jsonl":
+            raise ValueError("JSON lines stand under no name: leave `wrap` out, or send a `list`")
+
+
+class BulkSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How bulk flows load, mode by mode."""
+
+    append: BatchSettings | None = None
+    upsert: BatchSettings | None = None
+
+
 class HttpEntity(msgspec.Struct, frozen=True, kw_only=True):
     """Further keys of an entity. ``path`` and ``list`` (where in the body the records are) make it readable."""
 
@@ -94,6 +170,7 @@ class HttpEntity(msgspec.Struct, frozen=True, kw_only=True):
     read: ReadSettings | None = None
     get: GetSettings | str | None = None
     write: WritesSettings = WritesSettings()
+    bulk: BulkSettings = BulkSettings()
     find: FindSettings | None = None
 
 

@@ -40,18 +40,27 @@ class Transport:
     async def exchange(self, request: HttpRequest, *, changes: bool, is_check: bool = False) -> HttpResponse | Outcome:
         """The response when it is a success, else what it comes to. ``changes``: the request changes something.
         ``is_check``: refused credentials are a Reject, for a person who asks, instead of something to wait for."""
+        response, outcome = await self.answer(request, changes=changes, is_check=is_check)
+        if outcome is not None:
+            return outcome
+        assert response is not None, "what has no answer has an outcome"
+        return response
+
+    async def answer(
+        self, request: HttpRequest, *, changes: bool, is_check: bool = False
+    ) -> tuple[HttpResponse | None, Outcome | None]:
+        """As ``exchange``: the response if one came, and what it comes to if that is no plain success."""
         try:
             response = await (self._http.send(request) if self._is_plain else self._send(request))
         except HttpFailed as error:
-            return self.rules.failed(error, changes=changes)
+            return None, self.rules.failed(error, changes=changes)
         except TokenFailed as error:
             refused = is_check and error.is_refused
-            return Reject(error.what, code="connector.unauthorized") if refused else error.outcome
+            return None, Reject(error.what, code="connector.unauthorized") if refused else error.outcome
         if self._budgets.is_told(response.headers):
             for budget in self._budgets.read(response.headers, utc_now()):
                 self._tell(budget)
-        outcome = self.rules.judge(response, changes=changes, is_check=is_check)
-        return response if outcome is None else outcome
+        return response, self.rules.judge(response, changes=changes, is_check=is_check)
 
     async def _send(self, request: HttpRequest) -> HttpResponse:
         authorized = await self._authorized(request)

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING
 
 from accord.connectors.salesforce.api import TRANSIENT, Api, Stopped
 from accord.connectors.salesforce.job_columns import NULL, csv_of, read_answers, written_table
-from accord.connectors.salesforce.job_notes import JobNotes
 from accord.connectors.salesforce.jobs import Jobs, JobState, Kind, poll_s
 from accord.connectors.salesforce.reading import object_of
 from accord.connectors.salesforce.settings import BULK_RECORDS_MIN, BulkUse, SalesforceEntity
-from accord.connectors.salesforce.writing import COLLECTION_MAX, Collection, turns
+from accord.connectors.salesforce.writing import COLLECTION_MAX, Collection
 from accord.record import Done, Entity, Reject, Retry
 from accord.sdk.bulk import Chunk, Loaded, LoadMode, LoadSpec, RowReject, Written
 from accord.sdk.connector import LoadFailed, WriteItem, WriteMode
+from accord.sdk.load_notes import LoadNotes
+from accord.sdk.turns import turns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,7 +47,7 @@ class JobLoad:
         self._api, self._jobs = api, Jobs(api)
         self._entity, self._external, self._use = entity, entity.extra.external_id, entity.extra.bulk
         self._operation = OPERATIONS[spec.mode]
-        self._notes = JobNotes(state_folder / f"load-{spec.digest_of(entity)}.json")
+        self._notes = LoadNotes(state_folder / f"load-{spec.digest_of(entity)}.json")
 
     async def begin(self) -> None:
         await asyncio.to_thread(self._notes.read)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from accord.connectors.salesforce import soql
 from accord.connectors.salesforce.api import GONE, Api
@@ -12,10 +12,10 @@ from accord.connectors.salesforce.settings import SalesforceEntity
 from accord.connectors.salesforce.values import write_record
 from accord.record import Done, Entity, Reject, Retry
 from accord.sdk.connector import WriteItem, WriteMode
+from accord.sdk.turns import turns
 
 COLLECTION_MAX = 200  # records in one call, Salesforce's own bound
 
-T = TypeVar("T")
 One: TypeAlias = Done | Retry | Reject
 Numbered: TypeAlias = tuple[int, WriteItem]
 
@@ -125,18 +125,6 @@ class Collection:
 
     def _body(self, item: WriteItem) -> Mapping[str, Any]:
         return write_record(item.record, self._object)
-
-
-def turns(named: Sequence[tuple[Any, T]]) -> list[list[T]]:
-    """A record may stand in one call only once: what is written to it again goes in the call after, so its order is kept."""
-    found: list[list[T]] = []
-    last: dict[Any, int] = {}
-    for name, one in named:
-        turn = last[name] = last.get(name, -1) + 1
-        if turn == len(found):
-            found.append([])
-        found[turn].append(one)
-    return found
 
 
 def _folded(value: Any) -> Any:

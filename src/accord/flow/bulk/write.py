@@ -75,7 +75,12 @@ def _compile(
     incremental = _incremental(mode, entity, at, has_cursor=has_cursor, is_whole_at_times=is_whole_at_times)
     is_native = mode in can.bulk_write and incremental in can.bulk_write
     idempotency = can.idempotency.get(row_mode, Idempotency.NONE) if row_mode else Idempotency.NONE
-    guarantee = BY_CHUNK if is_native else guarantee_of(idempotency, can.at_least_once_reason, entity.name)
+    if not is_native:
+        guarantee = guarantee_of(idempotency, can.at_least_once_reason, entity.name)
+    elif reason := can.bulk_at_least_once.get(mode) or can.bulk_at_least_once.get(incremental):
+        guarantee = guarantee_of(Idempotency.NONE, reason, entity.name)
+    else:
+        guarantee = BY_CHUNK
     at.add_effect(system.name, entity.name, mode.value, guarantee)
     write = BulkWrite(
         path=at.static_prefix + at.path,
