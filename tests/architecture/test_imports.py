@@ -32,3 +32,18 @@ def test_help_imports_no_room_but_the_command_line():
     loaded = loaded_by("import accord.cli.main")
     assert not loaded & HEAVY
     assert {n for n in loaded if n.startswith("accord.")} == {"accord.cli", "accord.cli.main", "accord.errors"}
+
+
+def test_an_engine_needs_no_library_of_connectors_or_bulk_flows():
+    loaded = loaded_by("import accord.engine.build, accord.project, accord.cli.up, accord.cli.bulk")
+    assert not loaded & {
+        "polars",
+        "pyspark",
+        "duckdb",
+        "sqlalchemy",
+        "aiosmtplib",
+        "nats",
+        "psycopg",
+        "opentelemetry",
+        "jinja2",
+    }

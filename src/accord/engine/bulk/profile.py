@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from accord.engine.bulk.reading import Read
 from accord.record.types import (
     Boolean,
     Date,
@@ -34,6 +33,8 @@ from accord.sdk.frames import Framer
 
 if TYPE_CHECKING:
     import polars
+
+    from accord.engine.bulk.reading import Read
 
 SAMPLE_ROWS = 1_000  # of each chunk, for top values and patterns: a share of 1 % is still seen
 HASHES_KEPT = 256  # of a field while its run is open; 2 KB of the journal
