@@ -288,3 +288,43 @@ def test_answers_that_do_not_fit_end_the_load(tmp_path: Path, answer: Any) -> No
     with pytest.raises(LoadFailed) as failed:
         asyncio.run(written(api, tmp_path))
     assert isinstance(failed.value.outcome, Reject) and failed.value.outcome.code == "connector.batch-answers"
+
+
+def test_a_request_that_cannot_be_made_is_no_fault_of_records(tmp_path: Path) -> None:
+    api = Api()
+    batch = {**BATCH, "headers": {"X-Shop": "a\nb"}}
+    with pytest.raises(LoadFailed) as failed:
+        asyncio.run(written(api, tmp_path, batch))
+    assert isinstance(failed.value.outcome, Reject) and failed.value.outcome.code == "connector.bad-request"
+    assert api.sizes == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"body": "jsonl"}, "JSON lines stand under no name"),
+        ({"answers": {"at": "results"}}, "only_refused: true"),
+        ({"answers": {"at": "results", "only_refused": True}}, "by: index"),
+        ({"answers": {"ok": {"at": "status", "below": 300, "equals": 1}}}, "exactly one of"),
+        ({"size": 0}, "size"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_fault(change: dict[str, Any], message: str) -> None:
+    faults = Faults()
+    read_entity("shop", "orders", declared({**BATCH, **change}), HttpEntity, faults)
+    assert any(message in f"{fault.what} {fault.mend}" for fault in faults.found), faults.found
+
+
+def test_the_check_knows_what_a_batch_names() -> None:
+    faults = Faults()
+    settings = decode(Node.of({"address": "http://127.0.0.1:9"}), HttpSettings, faults)
+    answers = {"by": "key", "ok": {"at": "error", "absent": True}}
+    batch = {**BATCH, "path": "/{id}/batch", "omit": ["nane"], "answers": answers}
+    entity = read_entity("shop", "orders", declared(batch, ["id", "name"]), HttpEntity, faults)
+    assert settings is not None and entity is not None
+    CONNECTOR.check(settings, {"orders": entity}, Node.of({}), faults)
+    assert sorted(fault.code for fault in faults.found) == ["connector.batch-key"] + ["connector.placeholder"] * 2
+
+
+def declared(batch: dict[str, Any], key: Any = "id") -> Node:
+    return Node.of({"key": key, "fields": FIELDS, "bulk": {"append": batch}})

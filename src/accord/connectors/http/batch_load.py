@@ -38,20 +38,9 @@ THROTTLED_WAIT_S_MAX = 60.0  # a longer wait is the engine's
 BEGUN = "begun"  # noted of a chunk before its first batch is sent
 TOO_LARGE = 413
 CONFLICT = 409  # also said of a key whose first request is still under way
-NOT_OF_RECORDS = (
-    401,
-    403,
-    404,
-    405,
-    406,
-    407,
-    410,
-    411,
-    415,
-    421,
-    426,
-    451,
-)  # the request is refused, whatever is in it
+NOT_SENT = 0
+# the request is refused, whatever is in it
+NOT_OF_RECORDS = frozenset({NOT_SENT, 401, 403, 404, 405, 406, 407, 410, 411, 415, 421, 426, 451})
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -156,14 +145,15 @@ class BatchLoad:
         response, outcome = await self._ask(records, name)
         if isinstance(outcome, Retry | Reconnect):
             raise LoadFailed(outcome)
+        status = NOT_SENT if response is None else response.status
         ones = self._read(response, records)
         if ones is None:
             if isinstance(outcome, Reject):
-                await self._refused(chunk, rows, name, outcome, 0 if response is None else response.status, search)
+                await self._refused(chunk, rows, name, outcome, status, search)
             else:
                 await self._keep(chunk, name, _Part(tuple(rows)))
         elif isinstance(outcome, Reject) and all(isinstance(one, Done) for one in ones):  # no record is named
-            await self._refused(chunk, rows, name, outcome, 0 if response is None else response.status, search)
+            await self._refused(chunk, rows, name, outcome, status, search)
         else:
             is_whole = isinstance(outcome, Reject) or self._batch.all_or_nothing
             await self._answered(chunk, rows, name, ones, is_whole, search)
@@ -227,7 +217,7 @@ class BatchLoad:
     async def _refused(
         self, chunk: Chunk, rows: list[int], name: str, refusal: Reject, status: int, search: _Search
     ) -> None:
-        """A batch that was refused as a whole: by halves, until the records at fault stand alone. ``status`` 0: nothing was sent."""
+        """A batch that was refused as a whole: by halves, until the records at fault stand alone."""
         if status in NOT_OF_RECORDS:
             raise LoadFailed(refusal)
         if status == CONFLICT and self._has_key and self._is_in_doubt:
