@@ -20,6 +20,7 @@ from accord.project import Project
 STATES = (*OPEN_STATES, "done", "dead", IN_DOUBT)
 SEARCHED_BY = ("flow", "key", "id", "state", "source", "since", "until")
 PAGE_SIZE = 50
+SEARCHED_AT_ONCE = 500_000  # messages that one page looks through: few have an index for what is searched, and pages are to come at once
 LETTERS_SHOWN_MAX = 100  # of one cause
 STEP_STATES = {"done": "done", "passed over": "quiet", "ended": "quiet", "refused": "dead", "open": "waiting"}
 
@@ -38,18 +39,30 @@ class MessageViews:
         chosen = {name: query.get(name, "").strip() for name in SEARCHED_BY}
         before = query.get("before") or str(SEQ_MAX)
         search = query_of({**chosen, "before": before, "limit": str(PAGE_SIZE + 1)})
+        newest = 0
+        if search.since is None and search.until is None:  # else the one who asks has said how far
+            newest = await self._newest(search.before_seq)
+            search = msgspec.structs.replace(search, after_seq=max(0, newest - SEARCHED_AT_ONCE))
         rows = await self._control.messages(search, source=chosen["source"])
         asked = {name: value for name, value in chosen.items() if value}
         last = rows[PAGE_SIZE - 1].seq if len(rows) > PAGE_SIZE else None
+        has_further = last is None and search.after_seq > 0
         return "messages.html", {
             "rows": rows[:PAGE_SIZE],
             "older": urlencode({**asked, "before": last}) if last else "",
+            "further": urlencode({**asked, "before": search.after_seq + 1}) if has_further else "",
+            "searched": (search.after_seq + 1, newest),
             "newest": urlencode(asked) if "before" in query else None,
             "chosen": chosen,
             "flows": sorted(self._project.flows),
             "sources": sorted({flow.source for flow in self._project.flows.values() if flow.source}),
             "states": STATES,
         }
+
+    async def _newest(self, before_seq: int) -> int:
+        """The number of the newest message before this one; 0 when there is none."""
+        rows = await self._control.messages(MessageQuery(before_seq=before_seq, limit=1))
+        return rows[0].seq if rows else 0
 
     async def message(self, seq: int) -> Shown | None:
         rows = await self._control.messages(MessageQuery(after_seq=seq - 1, limit=1))
