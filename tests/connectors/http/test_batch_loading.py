@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -193,6 +194,25 @@ def test_a_batch_refused_as_a_whole_is_searched_by_halves(tmp_path: Path) -> Non
     assert refused(found) == dict.fromkeys((3, 17), "400: one of them is wrong")
     assert set(api.written) == set(range(ROWS)) - {3, 17} and set(api.written.values()) == {1}
     assert len(api.sizes) < ROWS
+
+
+@pytest.mark.parametrize("lost", range(2, 8))
+def test_a_search_that_is_cut_off_goes_on_where_it_was(tmp_path: Path, lost: int) -> None:
+    """The same halves under the same keys, though what is left of the batch would now be accepted in one."""
+    api = Api(frozenset({1}))
+    api.is_whole, api.lose = True, {lost}
+
+    async def scene() -> None:
+        async with serve(api) as server:
+            for _ in range(2):
+                async with loading(server.address, tmp_path, BATCH) as (load, entity):
+                    with contextlib.suppress(LoadFailed):
+                        found = await load.write(chunk(entity, list(range(10))))
+            assert list(refused(found)) == [1] and found.rows == 9
+            assert set(api.written.values()) == {1} and len(api.written) == 9
+            assert len(api.keys) == len(set(api.keys)) + 1
+
+    asyncio.run(scene())
 
 
 def test_the_search_is_bounded(tmp_path: Path) -> None:

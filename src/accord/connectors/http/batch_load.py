@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -44,10 +44,11 @@ NOT_OF_RECORDS = frozenset({NOT_SENT, 401, 403, 404, 405, 406, 407, 410, 411, 41
 
 
 class _Part(msgspec.Struct, frozen=True):
-    """What is noted of a batch: the rows it settled, and which of them were refused."""
+    """What is noted of a batch: the rows it settled, which of them were refused, and the smaller batches that follow for the others."""
 
-    rows: tuple[int, ...]
+    rows: tuple[int, ...] = ()
     rejects: tuple[RowReject, ...] = ()
+    then: tuple[tuple[int, ...], ...] = ()
 
 
 class _Search(msgspec.Struct):
@@ -122,41 +123,43 @@ class BatchLoad:
             return [list(range(frame.height))]
         return turns([(named, row) for row, named in enumerate(frame.select(self._key).iter_rows())])
 
-    async def _send_all(self, chunk: Chunk, rows: Sequence[int], settled: Mapping[int, Any]) -> None:
-        """Batches are cut before what is settled is left out: one of which nothing is known is the same as it was."""
+    async def _send_all(self, chunk: Chunk, rows: Sequence[int], settled: Container[int]) -> None:
+        """A batch that has a note goes on from there; of the others, what is settled was sent in batches of another ``size``."""
         size = self._batch.size
-        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
-        left = [part for batch in batches if (part := [row for row in batch if row not in settled])]
+        batches = [tuple(rows[start : start + size]) for start in range(0, len(rows), size)]
+        whole = [batch if self._note(chunk, batch) in self._notes else _without(settled, batch) for batch in batches]
+        left = [batch for batch in whole if batch]
         ends = await asyncio.gather(*(self._send_batch(chunk, part) for part in left), return_exceptions=True)
         for end in ends:
             if isinstance(end, BaseException):
                 raise end
 
-    async def _send_batch(self, chunk: Chunk, rows: list[int]) -> None:
+    async def _send_batch(self, chunk: Chunk, rows: tuple[int, ...]) -> None:
         async with self._at_once:
             await self._part(chunk, rows, _Search(self._batch.splits_max))
 
-    async def _part(self, chunk: Chunk, rows: list[int], search: _Search) -> None:
+    async def _part(self, chunk: Chunk, rows: tuple[int, ...], search: _Search) -> None:
         """Settles these rows, in as many requests as it takes. Raises LoadFailed."""
-        records = await asyncio.to_thread(lambda: records_of(chunk.frame[rows], self._entity.fields))
-        name = hashlib.blake2b(
-            f"{self._load}/{chunk.number}/{','.join(map(str, rows))}".encode(), digest_size=16
-        ).hexdigest()
-        response, outcome = await self._ask(records, name)
+        if noted := self._notes.get(self._note(chunk, rows)):
+            for part in msgspec.json.decode(noted, type=_Part).then:
+                await self._part(chunk, part, search)
+            return
+        records = await asyncio.to_thread(lambda: records_of(chunk.frame[list(rows)], self._entity.fields))
+        response, outcome = await self._ask(records, self._name(chunk, rows))
         if isinstance(outcome, Retry | Reconnect):
             raise LoadFailed(outcome)
         status = NOT_SENT if response is None else response.status
         ones = self._read(response, records)
         if ones is None:
             if isinstance(outcome, Reject):
-                await self._refused(chunk, rows, name, outcome, status, search)
+                await self._refused(chunk, rows, outcome, status, search)
             else:
-                await self._keep(chunk, name, _Part(tuple(rows)))
+                await self._keep(chunk, rows, _Part(rows))
         elif isinstance(outcome, Reject) and all(isinstance(one, Done) for one in ones):  # no record is named
-            await self._refused(chunk, rows, name, outcome, status, search)
+            await self._refused(chunk, rows, outcome, status, search)
         else:
             is_whole = isinstance(outcome, Reject) or self._batch.all_or_nothing
-            await self._answered(chunk, rows, name, ones, is_whole, search)
+            await self._answered(chunk, rows, ones, is_whole, search)
 
     async def _ask(self, records: list[dict[str, Any]], name: str) -> tuple[HttpResponse | None, Outcome | None]:
         request = await asyncio.to_thread(self._plan.build, records, name)
@@ -195,7 +198,7 @@ class BatchLoad:
             raise LoadFailed(Reject(f"{error}: correct `bulk…answers`", code="connector.batch-answers")) from error
 
     async def _answered(
-        self, chunk: Chunk, rows: list[int], name: str, ones: list[One], is_whole: bool, search: _Search
+        self, chunk: Chunk, rows: tuple[int, ...], ones: list[One], is_whole: bool, search: _Search
     ) -> None:
         """``is_whole``: when one record is refused, nothing was written."""
         refused = tuple(
@@ -204,18 +207,19 @@ class BatchLoad:
             if isinstance(one, Reject)
         )
         later = [(row, one) for row, one in zip(rows, ones, strict=True) if isinstance(one, Retry)]
-        good = [row for row, one in zip(rows, ones, strict=True) if isinstance(one, Done)]
-        spoiled = good if is_whole and (refused or later) else []
-        written = () if spoiled else tuple(good)
-        if refused or written:
-            await self._keep(chunk, name, _Part((*written, *(one.row for one in refused)), refused))
+        good = tuple(row for row, one in zip(rows, ones, strict=True) if isinstance(one, Done))
+        spoiled = good if is_whole and (refused or later) else ()
+        settled = (*(() if spoiled else good), *(one.row for one in refused))
+        then = tuple(part for part in (spoiled, tuple(row for row, _ in later)) if part)
+        if settled:
+            await self._keep(chunk, rows, _Part(settled, refused, then))
         if later:
             raise LoadFailed(later[0][1])
         if spoiled:
             await self._again(chunk, spoiled, search, "the batch was refused for other records")
 
     async def _refused(
-        self, chunk: Chunk, rows: list[int], name: str, refusal: Reject, status: int, search: _Search
+        self, chunk: Chunk, rows: tuple[int, ...], refusal: Reject, status: int, search: _Search
     ) -> None:
         """A batch that was refused as a whole: by halves, until the records at fault stand alone."""
         if status in NOT_OF_RECORDS:
@@ -224,25 +228,39 @@ class BatchLoad:
             raise LoadFailed(Retry(f"perhaps it is still at work on the same batch: {refusal.reason}", in_doubt=True))
         if len(rows) == 1:
             reject = RowReject(rows[0], refusal.reason, refusal.path, refusal.code)
-            await self._keep(chunk, name, _Part(tuple(rows), (reject,)))
+            await self._keep(chunk, rows, _Part(rows, (reject,)))
             return
         middle = len(rows) // 2
-        for half in (rows[:middle], rows[middle:]):
+        halves = (rows[:middle], rows[middle:])
+        await self._keep(chunk, rows, _Part(then=halves))
+        for half in halves:
             if status == TOO_LARGE:
                 await self._part(chunk, half, search)
             else:
                 await self._again(chunk, half, search, refusal.reason)
 
-    async def _again(self, chunk: Chunk, rows: list[int], search: _Search, reason: str) -> None:
+    async def _again(self, chunk: Chunk, rows: tuple[int, ...], search: _Search, reason: str) -> None:
         if search.left > 0:
             search.left -= 1
             await self._part(chunk, rows, search)
             return
         told = f"refused together with {len(rows) - 1} others, which were not tried one by one (`splits_max`): {reason}"
-        rejects = tuple(RowReject(row, told, "", "connector.batch-refused") for row in rows)
-        await self._keep(chunk, f"together-{rows[0]}", _Part(tuple(rows), rejects))
+        await self._keep(
+            chunk, rows, _Part(rows, tuple(RowReject(row, told, "", "connector.batch-refused") for row in rows))
+        )
 
-    async def _keep(self, chunk: Chunk, name: str, part: _Part) -> None:
+    def _name(self, chunk: Chunk, rows: Sequence[int]) -> str:
+        named = f"{self._load}/{chunk.number}/{','.join(map(str, rows))}"
+        return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
+
+    def _note(self, chunk: Chunk, rows: Sequence[int]) -> str:
+        return f"{chunk.number}/{self._name(chunk, rows)}"
+
+    async def _keep(self, chunk: Chunk, rows: Sequence[int], part: _Part) -> None:
         value = msgspec.json.encode(part).decode()
         async with self._noting:
-            await asyncio.to_thread(self._notes.keep, f"{chunk.number}/{name}", value)
+            await asyncio.to_thread(self._notes.keep, self._note(chunk, rows), value)
+
+
+def _without(settled: Container[int], rows: Sequence[int]) -> tuple[int, ...]:
+    return tuple(row for row in rows if row not in settled)
