@@ -54,6 +54,8 @@ class BulkRead(msgspec.Struct, frozen=True, kw_only=True):
 
     ``as_written``: fields whose written form shows in what becomes of them. A row in which one of them does not have the form that its
     column keeps (a decimal without needless zeros, a time in UTC) is told among the odd ones, as it was written.
+
+    ``partitions``: how many connections read at once (capability ``bulk_partitions``); batches and positions are the same for any number.
     """
 
     position: Any = None
@@ -63,6 +65,7 @@ class BulkRead(msgspec.Struct, frozen=True, kw_only=True):
     since: Any = None
     until: Any = None
     as_written: frozenset[str] = frozenset()
+    partitions: int = 1
 
 
 class BulkSource(Protocol):

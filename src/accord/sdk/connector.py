@@ -69,6 +69,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     write_items_max: int = 1
     at_least_once_reason: str = ""  # shown by `accord check` where idempotency is NONE: what the target would need
     bulk_read: bool = False  # the connection is an ``accord.sdk.bulk.BulkSource`` for this entity
+    bulk_partitions: bool = False  # … and reads with as many connections as asked for
     bulk_write: frozenset[LoadMode] = frozenset()  # … a ``BulkTarget``, in these modes
     bulk_at_least_once: Mapping[
         LoadMode, str

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from accord.connectors.sql.bulk_partitions import partitioned
 from accord.connectors.sql.bulk_postgresql import Block, Copy
 from accord.connectors.sql.bulk_rows import batches, read_position
 from accord.connectors.sql.database import Database, as_sqlalchemy
@@ -65,5 +66,8 @@ def _items(
 
 
 def _copied(connection: sa.Connection, copy: Copy) -> Generator[Block, None, None]:
+    if copy.request.partitions > 1:
+        yield from partitioned(connection, copy)
+        return
     with as_sqlalchemy(connection, "COPY"):
         yield from copy.blocks()

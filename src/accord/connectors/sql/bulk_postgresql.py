@@ -73,24 +73,25 @@ class Copy:
 
     def blocks(self) -> Generator[Block, None, None]:
         """What the server sends, cut after ``request.rows`` rows."""
-        import psycopg
+        yield from cut(messages(self.connection, self.statement()), self.request.rows)
 
-        raw = self.connection.connection.driver_connection
-        assert isinstance(raw, psycopg.Connection)
-        self.connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        self.connection.exec_driver_sql("SET LOCAL datestyle = 'ISO'")
-        with raw.cursor() as cursor, cursor.copy(self._statement(cursor)) as copy:
-            yield from _cut(iter(copy), self.request.rows)
-
-    def _statement(self, cursor: Any) -> bytes:
+    def literal(self, text: str | None) -> sa.ColumnElement[Any]:
+        """Of no type of its own: the server takes it for the column's it is compared with."""
         from psycopg import sql
 
+        raw: Any = self.connection.connection.driver_connection
+        return sa.literal_column(sql.Literal(text).as_string(raw))
+
+    def statement(self, condition: sa.ColumnElement[bool] | None = None) -> bytes:
+        """The COPY; of the rows that meet ``condition``."""
         after, _ = read_position(self.request.position)
         columns = [self._sent(name).label(f"c{at}") for at, name in enumerate(self.selected)]
         statement = sa.select(*columns).select_from(self.plan.columns.table).where(*bounds(self.plan, self.request))
         if after is not None:
-            values: list[Any] = [sa.literal_column(sql.Literal(value).as_string(cursor)) for value in after]
+            values = [self.literal(value) for value in after]
             statement = statement.where(sa.tuple_(*map(self.plan.columns.column, self.order)) > sa.tuple_(*values))
+        if condition is not None:
+            statement = statement.where(condition)
         statement = statement.order_by(*(self.plan.columns.column(name) for name in self.order))
         text = str(statement.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
         return f"COPY ({text}) TO STDOUT (FORMAT csv)".encode()
@@ -233,17 +234,29 @@ def _nested(type_: t.Type, sent: pl.Series, *, exact: bool) -> pl.Series:
     return column.alias("t").to_frame().select(pl.when(keep).then(pl.col("t"))).to_series()
 
 
-def _cut(messages: Iterator[Any], rows_max: int) -> Generator[Block, None, None]:
-    """A message is a row (protocol: CopyData in COPY OUT)."""
+def messages(connection: sa.Connection, statement: bytes) -> Generator[bytes, None, None]:
+    """Rows as the server sends them (protocol: a CopyData is a row in COPY OUT)."""
+    import psycopg
+
+    raw: object = connection.connection.dbapi_connection
+    assert isinstance(raw, psycopg.Connection)
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    connection.exec_driver_sql("SET LOCAL datestyle = 'ISO'")
+    with raw.cursor() as cursor, cursor.copy(statement) as copy:
+        for message in copy:
+            yield bytes(message)
+
+
+def cut(rows: Iterator[bytes], rows_max: int) -> Generator[Block, None, None]:
+    """Whole rows together: ``rows_max``, or fewer where they are long."""
     kept: list[bytes] = []
     size = 0
     add: Callable[[bytes], None] = kept.append
-    for message in messages:
+    for row in rows:
         if len(kept) >= rows_max or size >= BLOCK_SIZE_MAX:
             yield Block(b"".join(kept), len(kept), False)
             kept.clear()
             size = 0
-        row = bytes(message)
         size += len(row)
         add(row)
     yield Block(b"".join(kept), len(kept), True)

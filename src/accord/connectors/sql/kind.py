@@ -48,6 +48,7 @@ class SqlKind(KindBase):
             stream_changes=_can_stream(settings, entity),
             get=bool(entity.key),
             bulk_read=True,
+            bulk_partitions=_can_partition(settings, entity),
             write=writes,
             idempotency=dict.fromkeys(writes, Idempotency.TRANSACTION),
             write_items_max=settings.write_items_max,
@@ -86,6 +87,13 @@ def _can_stream(settings: SqlSettings, entity: Entity) -> bool:
     extra = extra_of(entity)
     has_log = isinstance(settings.url, Secret) or settings.url.startswith(("postgresql", "mariadb", "mysql"))
     return has_log and bool(entity.key) and not (extra.query or extra.children)
+
+
+def _can_partition(settings: SqlSettings, entity: Entity) -> bool:
+    """What COPY reads of PostgreSQL, whose connections can share a snapshot; an address that is a secret is taken for one."""
+    extra = extra_of(entity)
+    is_shared = isinstance(settings.url, Secret) or settings.url.startswith("postgresql")
+    return is_shared and bool(entity.key) and not (extra.query or extra.children or extra.scaled)
 
 
 def _operation(name: str, spec: SqlOperation, faults: Faults) -> Operation:

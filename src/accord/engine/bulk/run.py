@@ -331,6 +331,7 @@ class BulkRun:
             cursor=spec.cursor,
             since=typed(run.since, source, spec.cursor) if spec.cursor else None,
             as_written=self._flow.as_written(),
+            partitions=spec.partitions,
         )
 
     async def _from_spark(self, spark: SparkFeed) -> AsyncIterator[Mapped]:

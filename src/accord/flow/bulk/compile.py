@@ -122,6 +122,7 @@ def _check_read(spec: BulkSpec, system: DeclaredSystem, entity: Entity, faults: 
         what = f"'{entity.name}' (connector '{system.connector}') cannot be read."
         faults.add("flow.cannot-read", node.place_of("entity"), what, "Choose an entity that can.")
     cursor = spec.read.cursor
+    _check_partitions(spec, system, entity, faults)
     if not cursor:
         for key in ("overlap", "full_every"):
             if node.get(key) is not None:
@@ -142,6 +143,22 @@ def _check_read(spec: BulkSpec, system: DeclaredSystem, entity: Entity, faults: 
     if not entity.key:
         what = f"'{entity.name}' has no key: records read twice could not be told apart."
         faults.add("flow.no-key", node.place_of("cursor"), what, "Declare 'key:' of the entity.")
+
+
+def _check_partitions(spec: BulkSpec, system: DeclaredSystem, entity: Entity, faults: Faults) -> None:
+    if spec.read.partitions == 1:
+        return
+    if spec.read.cursor:
+        what = "'partitions' is for whole tables, not for changes by a cursor."
+    elif spec.engine == "spark":
+        what = "'partitions' is for engine polars; Spark reads in parts of its own."
+    elif not system.capabilities(entity).bulk_partitions:
+        what = (
+            f"'{entity.name}' (connector '{system.connector}') cannot be read by several connections in one snapshot."
+        )
+    else:
+        return
+    faults.add("flow.bad-partitions", spec.read_node.place_of("partitions"), what, "Remove 'partitions'.")
 
 
 def _overlap(spec: BulkSpec, entity: Entity) -> dt.timedelta | int:

@@ -20,6 +20,7 @@ from accord.settings.node import Node
 Engine = Literal["polars", "spark"]
 MANUAL = "manual"
 STARTS = ("schedule", "files", MANUAL)
+PARTITIONS_MAX = 16  # connections of one read: each is a process of the database's server
 CHUNK_ROWS_MAX = 1_000_000  # rows of a chunk; a dozen chunks are in memory at once
 _REJECTS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*(?:rejects?)?\s*\Z")
 
@@ -35,6 +36,12 @@ class ReadSpec(msgspec.Struct, frozen=True):
         int, msgspec.Meta(ge=1, le=CHUNK_ROWS_MAX, description="Rows of one chunk: written, and counted, together.")
     ] = CHUNK_ROWS
     full_every: dt.timedelta | None = None
+    partitions: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1, le=PARTITIONS_MAX, description="Connections that read a PostgreSQL table at once, in one snapshot."
+        ),
+    ] = 1
 
 
 class BulkFile(msgspec.Struct, frozen=True):

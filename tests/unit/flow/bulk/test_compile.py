@@ -121,6 +121,8 @@ def test_a_cursor_that_is_a_time_has_an_overlap_by_default():
         (TO_BOOKS.replace("shop.orders", "{entity: shop.orders, cursor: idd}") + WRITE, "flow.bad-cursor", 3, "'id'"),
         (TO_BOOKS.replace("shop.orders", "{entity: shop.orders, cursor: note}") + WRITE, "flow.bad-cursor", 3, "whole number"),
         (TO_BOOKS.replace("shop.orders", "{entity: shop.orders, cursor: id, overlap: 5m}") + WRITE, "flow.bad-cursor", 3, "number"),
+        (TO_BOOKS.replace("shop.orders", "{entity: shop.orders, partitions: 2}") + WRITE, "flow.bad-partitions", 3, "one snapshot"),
+        (TO_BOOKS.replace("shop.orders", "{entity: shop.orders, cursor: id, partitions: 2}") + WRITE, "flow.bad-partitions", 3, "cursor"),
         (TO_BOOKS.replace("shop.orders", "{entity: shop.orders, overlap: 5m}") + WRITE, "flow.bad-cursor", 3, "cursor"),
         (TO_BOOKS.replace("shop.orders", "store.orders") + WRITE, "flow.unknown-entity", 3, "store"),
         (TO_BOOKS.replace("shop.orders", "{entity: shop.orders, chunks: 5}") + WRITE, "settings.unknown-key", 3, "chunk"),
