@@ -21,6 +21,8 @@ from tests.servers import (
 )
 from tests.unit.engine.bulk.nightly import NIGHTLY, make, put_orders, run
 
+from accord.connectors.sql import bulk_partitions
+
 __all__ = ["aside", "mariadb", "postgres", "reasons"]  # fixtures
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("load"), pytest.mark.timeout(150)]
@@ -111,13 +113,18 @@ def test_a_deadlock_in_mariadb(tmp_path: Path, mariadb: MariaServer, aside: Any,
     deadlocked(db, waits, tmp_path, aside, reasons, [heavy])
 
 
-def test_postgresql_is_killed_while_it_is_read(tmp_path: Path, aside: Any, reasons: list[str]) -> None:
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_postgresql_is_killed_while_it_is_read(
+    tmp_path: Path, aside: Any, reasons: list[str], monkeypatch: pytest.MonkeyPatch, partitions: int
+) -> None:
+    monkeypatch.setattr(bulk_partitions, "STRETCH_SIZE", 1024 * 1024)
+    monkeypatch.setattr(bulk_partitions, "PARCELS_MAX", 1)
     with running_postgres() as server:
         db = Db(server, "shop")
         db.do("CREATE TABLE orders (id BIGINT PRIMARY KEY, name TEXT, total NUMERIC)")
         count = 30_000  # 30 MB: more than is on its way at once
         db.do(f"INSERT INTO orders SELECT n, repeat('x', 1000), n FROM generate_series(1, {count}) n")
-        flow = NIGHTLY.replace("chunk: 10", "chunk: 300") + PATIENT
+        flow = NIGHTLY.replace("chunk: 10", f"chunk: 300, partitions: {partitions}") + PATIENT
         make(tmp_path, flow, **{"systems/shop.yaml": SHOP.format(url=db.url)})
         (tmp_path / "warehouse.db").unlink()
         target = Db.__new__(Db)
