@@ -24,6 +24,8 @@ STRETCH_SIZE = (
     8 * 1024 * 1024
 )  # bytes of a stretch in the table's pages: long enough for a statement, short enough to be kept
 SAMPLED_PAGES = 20  # of each stretch: their keys tell where stretches begin
+SAMPLED_PAGES_MAX = 20_000  # of all: 160 MB, seconds even from a slow disk
+STRETCHES_MAX = 10_000  # a statement each; above 80 GB stretches are longer
 PARCEL_SIZE = 1024 * 1024  # bytes that a thread hands on together
 PARCELS_MAX = 16  # of a stretch, kept until its turn; then its connection waits
 _PAGE_SIZE = 8192  # bytes; the server's default
@@ -178,11 +180,11 @@ def stretches_of(connection: sa.Connection, copy: Copy) -> list[Stretch]:
         "SELECT pg_relation_size(oid) FROM pg_class WHERE oid = to_regclass(:name) AND relkind IN ('r', 'm')"
     )
     size = int(connection.execute(sized, {"name": name}).scalar() or 0)
-    count = size // STRETCH_SIZE + 1
+    count = min(size // STRETCH_SIZE + 1, STRETCHES_MAX)
     if count == 1:
         return [Stretch()]
     connection.exec_driver_sql("SET LOCAL datestyle = 'ISO'")
-    percent = min(100.0, 100 * SAMPLED_PAGES * count * _PAGE_SIZE / size)
+    percent = min(100.0, 100 * min(SAMPLED_PAGES * count, SAMPLED_PAGES_MAX) * _PAGE_SIZE / size)
     sampled = sa.tablesample(table, sa.func.system(percent), name="sampled", seed=sa.literal(0))
     key = sampled.c[column.name]
     shares = ",".join(f"{at / count:.9f}" for at in range(1, count))
