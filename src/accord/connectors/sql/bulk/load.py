@@ -245,18 +245,22 @@ class SqlLoad:
         connection.exec_driver_sql(made)
         connection.exec_driver_sql(f"DELETE FROM {name}")
         self._fill(connection, name, frame)
-        if table.dialect == "postgresql":
+        if table.dialect == "postgresql" and self._is_staged:
             connection.exec_driver_sql(f"ANALYZE {name}")
         return name
 
     def _upsert(self, connection: sa.Connection, frame: polars.DataFrame) -> tuple[int, int]:
-        return self._upsert_from(connection, self._fresh(connection, frame), len(frame))
+        return self._upsert_fresh(connection, self._fresh(connection, frame), len(frame))
+
+    def _upsert_fresh(self, connection: sa.Connection, fresh: str, rows: int) -> tuple[int, int]:
+        if self.table.dialect != "postgresql":
+            return self._upsert_from(connection, fresh, rows)
+        return _counted(connection, statements.upsert_looked_up(self.table, fresh))
 
     def _upsert_from(self, connection: sa.Connection, fresh: str, rows: int) -> tuple[int, int]:
         table = self.table
         if table.dialect == "postgresql":
-            inserted, touched = connection.exec_driver_sql(statements.upsert_counted(table, fresh)).one()
-            return inserted, touched - inserted
+            return _counted(connection, statements.upsert_from(table, fresh)[0])
         known, changed = connection.exec_driver_sql(statements.count_known(table, fresh)).one()
         for statement in statements.upsert_from(table, fresh):
             connection.exec_driver_sql(statement)
@@ -268,13 +272,15 @@ class SqlLoad:
         for statement in statements.stage_from(self.table, fresh):
             connection.exec_driver_sql(statement)
         if self._spec.mode is LoadMode.DELETE_MISSING:
-            return self._upsert_from(connection, fresh, len(frame))
+            return self._upsert_fresh(connection, fresh, len(frame))
         return 0, 0  # told when they are shown
 
     def _without_limit(self, connection: sa.Connection) -> None:
-        """The time a statement of a load takes grows with the load; `statement_timeout` is for single ones."""
+        """The time a statement of a load takes grows with the load; `statement_timeout` is for single ones. Compiling a plan takes longer
+        than a chunk."""
         if self.table.dialect == "postgresql":
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL jit = off")
 
     # the end
 
@@ -332,3 +338,8 @@ class SqlLoad:
         if self._is_staged:
             with self._database.writing() as connection:
                 connection.exec_driver_sql(statements.drop_stage(self.table))
+
+
+def _counted(connection: sa.Connection, upsert: str) -> tuple[int, int]:
+    inserted, touched = connection.exec_driver_sql(statements.counted(upsert)).one()
+    return inserted, touched - inserted

@@ -58,12 +58,22 @@ def upsert_from(table: LoadTable, stage: str) -> list[str]:
     return [f"{new} OR {table.differs('t', 's')} {_on_conflict(table)}"]
 
 
-def upsert_counted(table: LoadTable, stage: str) -> str:
-    """PostgreSQL: the same, answered with the number of new rows and of all that were touched. A row that no transaction has ended
-    (xmax 0) is new."""
+def upsert_looked_up(table: LoadTable, fresh: str) -> str:
+    """PostgreSQL: the same of a chunk's rows, each looked up by its key (OFFSET 0 keeps the planner from reading all of a large target
+    for every chunk), whatever is known of the tables' statistics."""
+    known = f"SELECT * FROM {table.name} t WHERE {table.same_key('t', 's')} OFFSET 0"
+    new = f"t.{table.key[0]} IS NULL OR {table.differs('t', 's')}"
     return (
-        f"WITH put AS ({upsert_from(table, stage)[0]} RETURNING xmax = 0 AS is_new) "
-        "SELECT count(*) FILTER (WHERE is_new), count(*) FROM put"
+        f"INSERT INTO {table.name} ({table.column_list}) SELECT {table.of('s', table.columns)} FROM {fresh} s "
+        f"LEFT JOIN LATERAL ({known}) t ON true WHERE {new} {_on_conflict(table)}"
+    )
+
+
+def counted(upsert: str) -> str:
+    """PostgreSQL: answered with the number of new rows and of all that were touched. A row that no transaction has ended (xmax 0) is
+    new."""
+    return (
+        f"WITH put AS ({upsert} RETURNING xmax = 0 AS is_new) SELECT count(*) FILTER (WHERE is_new), count(*) FROM put"
     )
 
 
