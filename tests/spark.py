@@ -20,8 +20,10 @@ PROJECT = Path(__file__).parents[1]
 def spark() -> Iterator[str]:
     """The master to use: this machine with two cores. The session that the tests begin is stopped."""
     _need("java", "default-jre-headless", "usr/lib/jvm/*/bin/java")
-    if importlib.util.find_spec("pyspark") is None:
-        _install()
+    with (Path(tempfile.gettempdir()) / "accord-tests-pip.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be in the middle of installing it
+        if importlib.util.find_spec("pyspark") is None:
+            _install()
     from pyspark.sql import SparkSession
 
     yield "local[2]"
@@ -35,9 +37,7 @@ def _install() -> None:
     if sys.prefix == sys.base_prefix:
         pytest.skip("needs the package pyspark (pip install 'accord-integration[spark]')")
     command = [sys.executable, "-m", "pip", "install", "-q", "-c", str(PROJECT / "constraints.txt"), "pyspark"]
-    with (Path(tempfile.gettempdir()) / "accord-tests-pip.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     importlib.invalidate_caches()
     if done.returncode:
         pytest.skip(f"needs the package pyspark, which pip could not install: {done.stderr.strip()[-300:]}")
