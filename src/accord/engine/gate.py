@@ -25,6 +25,7 @@ from accord.record import Done, End, Outcome, Partial, Reconnect, Reject, Retry
 from accord.sdk.budget import Budget
 from accord.sdk.connector import RateLimit
 
+BUDGET_LOOK_S_MAX = 5.0  # others take from it too, and their answers tell of it
 PAUSE_IN_MEMORY_S_MAX = 1.0  # longer waits are held in the journal, where they cost no memory
 ROUNDING = 1e-6  # tokens
 SHARE_MIN = 1 / 64  # of a declared rate: what an engine may use that owns next to nothing
@@ -116,6 +117,14 @@ class Gate:
     def budget_wait_s(self, lane: Lane) -> float:
         """Seconds until what the system told it takes has room for a request of this lane."""
         return self._ledger.wait_s(lane, self._in_flight, self.now_s())
+
+    async def budget_waited(self, lane: Lane) -> bool:
+        """Waits for room in the budget, or a while. False at once when that is not what is missing."""
+        wait_s = self.budget_wait_s(lane)
+        if not wait_s or self.is_paused or self.pause_s() or not self.breaker.is_closed:
+            return False
+        await self._clock.sleep(min(wait_s, BUDGET_LOOK_S_MAX))
+        return True
 
     def _hold_s(self) -> float:
         """Seconds that are too long to wait in memory, by a pause or a budget; else 0."""

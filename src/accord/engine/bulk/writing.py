@@ -108,9 +108,12 @@ def _as_text(frame: Any) -> Any:
 
 
 async def in_gate(port: Port, lane: Any, work: Callable[[], Awaitable[Any]]) -> Any:
-    """Does one request inside the system's gate. Raises LoadFailed(Reconnect) when it may not be tried now."""
+    """Does one request inside the system's gate; waits here until its budget has room, since a pass that began anew would need as much
+    of it again. Raises LoadFailed(Reconnect) when it may not be tried now."""
     gate = port.gate
-    if not gate.enter_now() and not await gate.enter(lane):
+    while not gate.enter_now() and not await gate.enter(lane):
+        if await gate.budget_waited(lane):
+            continue
         raise LoadFailed(Reconnect(gate.why_not, after_s=max(gate.wait_s(), gate.budget_wait_s(lane))))
     outcome: Outcome | None = None
     try:
