@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from accord.record import Entity, Reject
+from accord.record import Entity, Field, Reject
 from accord.record.batch import Batch
 
 if TYPE_CHECKING:
@@ -66,6 +66,10 @@ class BulkRead(msgspec.Struct, frozen=True, kw_only=True):
     until: Any = None
     as_written: frozenset[str] = frozenset()
     partitions: int = 1
+
+    def fields_of(self, entity: Entity) -> dict[str, Field]:
+        """Those of the entity's fields that are asked for."""
+        return {n: f for n, f in entity.fields.items() if self.fields is None or n in self.fields}
 
 
 class BulkSource(Protocol):

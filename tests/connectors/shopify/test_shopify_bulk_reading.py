@@ -119,6 +119,20 @@ def test_few_records_are_read_by_pages(fresh: Sandbox, tmp_path: Path, monkeypat
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("bulk", ["always", "auto"])
+def test_what_a_column_does_not_keep_as_it_was_written_is_told_as_rows(
+    bulk: str, fresh: Sandbox, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        async with connected(fresh, tmp_path, bulk) as connection:
+            found = await read(connection, as_written=frozenset({"total_price"}))
+        texts = [str(odd.record["total_price"]) for batch in found for odd in batch.odd]
+        assert texts and all(text.endswith("0") and "." in text for text in texts)
+        assert sum(batch.frame.height for batch in found) + len(texts) == 25
+
+    asyncio.run(scene())
+
+
 def test_pages_wait_where_the_shop_is_asked_too_much_and_lose_none(tmp_path: Path) -> None:
     given = {"graphql_points": 400, "graphql_points_per_s": 400}
     with Sandbox(tmp_path / "shop", ["shop"], settings={"shop": given}) as shop:

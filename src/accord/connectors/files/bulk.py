@@ -73,7 +73,7 @@ def batches(
     ``before_row``: what is read ends there (of one file that is read by row number)."""
     done = {f.name: f.identity for f in files if start.done.get(f.name) == f.identity}
     left = [file for file in files if file.name not in done]
-    fields = {n: f for n, f in entity.fields.items() if request.fields is None or n in request.fields}
+    fields = request.fields_of(entity)
     if not left:
         yield _nothing(fields, done)
     for place, file in enumerate(left):

@@ -61,7 +61,7 @@ class BulkReader:
     def __init__(self, reader: Reader, entity: Entity, request: BulkRead, settings: HttpSettings) -> None:
         self.reader, self.request = reader, request
         self.pace = Pace(settings)
-        fields = {n: f for n, f in entity.fields.items() if request.fields is None or n in request.fields}
+        fields = request.fields_of(entity)
         self.framer = JsonFramer(fields, as_written=request.as_written)
         self.by_rows = Framer(fields, as_written=request.as_written)
         self.asked = self._asked()

@@ -22,7 +22,7 @@ from accord.connectors.salesforce.jobs import Jobs, Kind, ResultSet, poll_s
 from accord.connectors.salesforce.reading import object_of
 from accord.connectors.salesforce.settings import BULK_RECORDS_MIN, BulkUse, SalesforceEntity, SalesforceSettings
 from accord.connectors.salesforce.values import read_record
-from accord.record import Entity, Field, Reject, Retry
+from accord.record import Entity, Reject, Retry
 from accord.record import types as t
 from accord.record.batch import Batch, OddRow
 from accord.sdk.bulk import BulkRead
@@ -53,9 +53,7 @@ class BulkReader:
         self._entity, self._request = entity, request
         self._page_size = settings.page_size
         self._extra = entity.extra if isinstance(entity.extra, SalesforceEntity) else SalesforceEntity()
-        self._fields: dict[str, Field] = {
-            n: f for n, f in entity.fields.items() if request.fields is None or n in request.fields
-        }
+        self._fields = request.fields_of(entity)
         self._order = [request.cursor, ID] if request.cursor not in ("", ID) else [ID]
         self._names = list(dict.fromkeys([*soql.columns(self._fields), *parents(self._fields), *self._order]))
         self._framer = Framer(self._fields, as_written=request.as_written)

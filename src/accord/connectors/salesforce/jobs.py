@@ -15,12 +15,11 @@ import msgspec
 
 from accord.connectors.salesforce.api import Api, Stopped
 from accord.record import Reject, Retry
+from accord.sdk import polling
 from accord.sdk.http import BODY_SIZE_BYTES_MAX, encode_json
 
 CSV = "text/csv; charset=UTF-8"
 TRANSFER_S = 600.0  # for the rows of one set: tens of megabytes over a slow line
-POLL_FIRST_S = 0.5
-POLL_GROWS = 1.6
 POLL_S_MAX = 30.0  # a job of hours costs 120 calls an hour of the daily 100,000 and more
 
 
@@ -58,7 +57,7 @@ class ResultSet(NamedTuple):
 
 def poll_s(asked: int) -> float:
     """How long to wait after having asked so many times."""
-    return float(min(POLL_FIRST_S * POLL_GROWS**asked, POLL_S_MAX))
+    return polling.poll_s(asked, POLL_S_MAX)
 
 
 class Jobs:

@@ -29,10 +29,9 @@ from accord.sdk.changes import format_cursor, parse_cursor
 from accord.sdk.connector import ReadFailed
 from accord.sdk.frames import Framer
 from accord.sdk.http import HttpClient, HttpFailed, HttpRequest, decode_json
+from accord.sdk.polling import POLL_FIRST_S, poll_s
 
 CURSOR = "updated_at"
-POLL_FIRST_S = 0.5
-POLL_GROWS = 1.6
 POLL_S_MAX = 20.0
 IN_PROGRESS_S = 10.0  # an app has few operations at a time: another's is waited for
 LINE_BYTES_MAX = 16 * 1024 * 1024  # one node; Shopify's are far smaller
@@ -68,8 +67,7 @@ class BulkReader:
         self._settings, self._entity, self._request = settings, entity, request
         self._name = entity.short_name
         self._listing = LISTINGS[self._name]
-        fields = {n: f for n, f in entity.fields.items() if request.fields is None or n in request.fields}
-        self._framer = Framer(fields)
+        self._framer = Framer(request.fields_of(entity), as_written=request.as_written)
         self._told: dict[str, Any] = {}
         self._place = msgspec.convert(request.position or {}, Place)
 
@@ -158,7 +156,7 @@ class BulkReader:
             if status not in ("CREATED", "RUNNING"):
                 raise Stopped(self._failed(status))
             asked += 1
-            yield self._waiting(min(POLL_FIRST_S * POLL_GROWS**asked, POLL_S_MAX))
+            yield self._waiting(poll_s(asked, POLL_S_MAX))
         async for batch in self._result():
             yield batch
 

@@ -35,7 +35,7 @@ def order_of(plan: Plan, request: BulkRead) -> list[str]:
 
 
 def wanted_fields(plan: Plan, request: BulkRead) -> dict[str, Field]:
-    return {n: f for n, f in plan.entity.fields.items() if request.fields is None or n in request.fields}
+    return request.fields_of(plan.entity)
 
 
 def bounds(plan: Plan, request: BulkRead) -> list[sa.ColumnElement[bool]]:
