@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from tests.disks import small_disk
 from tests.unit.engine.bulk.nightly import NIGHTLY, make, put_orders, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("load"), pytest.mark.timeout(120)]
@@ -29,19 +27,6 @@ TARGETS = {
     "parquet": f"connector: files\nsettings: {{folder: disk}}\nentities:\n  log: {{dataset: log, key: number, fields: {FIELDS}}}\n",
 }
 MORE = f"  orders: {{key: number, fields: {FIELDS}}}\n"
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """A file system of its own; the test is skipped where that cannot be."""
-    folder.mkdir(parents=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE_BYTES}", "tmpfs", str(folder)]
-    if not sys.platform.startswith("linux") or os.geteuid() != 0 or subprocess.run(command, check=False).returncode:
-        pytest.skip("a small file system can be mounted by root only")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def name(number: int) -> str:
@@ -68,7 +53,7 @@ def numbers(kind: str, disk: Path) -> list[int]:
 
 @pytest.mark.parametrize("kind", TARGETS)
 def test_a_full_disk_stops_the_load_and_room_lets_it_go_on(tmp_path: Path, kind: str) -> None:
-    with small_disk(tmp_path / "disk") as disk:
+    with small_disk(tmp_path / "disk", DISK_SIZE_BYTES) as disk:
         system = f"system: warehouse\n{TARGETS[kind]}{'' if kind == 'parquet' else MORE}"
         more = {"systems/warehouse.yaml": system}
         if kind == "parquet":

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import resource
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.disks import small_disk
 
 from accord.journal.stores.sqlite_verify import verify
 from journeys.live import DESK, Live
@@ -75,19 +73,6 @@ class Sender:
         raise AssertionError(f"no answer {status} in {at_most} requests")
 
 
-@contextlib.contextmanager
-def _tmpfs(folder: Path) -> Iterator[Path]:
-    """A small file system of its own; the test is skipped where that cannot be."""
-    folder.mkdir(parents=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_SIZE_BYTES}", "tmpfs", str(folder)]
-    if not sys.platform.startswith("linux") or os.geteuid() != 0 or subprocess.run(command, check=False).returncode:
-        pytest.skip("a small file system can be mounted by root only; the same is tested with a limit of file sizes")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 def _fill(filler: Path) -> None:
     """All there is; the engine writes meanwhile."""
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
@@ -125,7 +110,7 @@ def _full_and_free_again(live: Live, fill: Callable[[], None], free: Callable[[]
 
 def test_a_full_file_system(tmp_path: Path) -> None:
     with (
-        _tmpfs(tmp_path / "project" / ".accord") as disk,
+        small_disk(tmp_path / "project" / ".accord", TMPFS_SIZE_BYTES) as disk,
         Live(tmp_path / "project", FILES, databases={"books.db": TABLE}) as live,
     ):
         filler = disk / "filler"
@@ -151,7 +136,7 @@ def test_files_that_may_not_grow(tmp_path: Path) -> None:
 
 def test_killed_while_the_disk_is_full(tmp_path: Path) -> None:
     with (
-        _tmpfs(tmp_path / "project" / ".accord") as disk,
+        small_disk(tmp_path / "project" / ".accord", TMPFS_SIZE_BYTES) as disk,
         Live(tmp_path / "project", FILES, databases={"books.db": TABLE}) as live,
     ):
         sender = Sender(live)

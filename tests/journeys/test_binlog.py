@@ -14,6 +14,7 @@ import pytest
 
 from journeys.captured import files
 from journeys.captured_mariadb import MariaPeople, connected, is_copied, make, rows
+from journeys.disturbed import disturb
 from journeys.live import Live
 from servers import BINLOG, MariaServer, running_mariadb
 
@@ -37,20 +38,7 @@ def test_what_people_change_is_copied_across_kills_and_restarts(database: MariaS
     chance.shuffle(disturbances)
     live = Live(tmp_path, files(database.url))
     with live:
-        for one in people:
-            one.start()
-        for number, what in enumerate(disturbances, start=1):
-            share = number / (len(disturbances) + 1)
-            while sum(one.done for one in people) < CHANGES * share and all(one.failure is None for one in people):
-                time.sleep(0.02)  # the moment is told by the work done
-            if what == "kill":
-                live.restart()
-            else:
-                database.stop()
-                database.start()
-        for one in people:
-            one.join()
-            assert one.failure is None
+        disturb(live, database, people, CHANGES, disturbances)
         live.wait(lambda: is_copied(database), "the copy is what the table is", WITHIN_S)
         with connected(database) as db:
             db.execute("TRUNCATE orders")

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from journeys.captured import TABLES, People, files, is_copied, retained_bytes, rows
+from journeys.disturbed import disturb
 from journeys.live import Live
 from servers import PostgresServer, running_postgres
 
@@ -47,24 +48,10 @@ def test_what_people_change_is_copied_across_kills_and_restarts(database: Postgr
     people = [People(database, CHANGES // 2, seed) for seed in (1, 2)]
     disturbances = ["kill"] * KILLS + ["restart"] * RESTARTS
     chance.shuffle(disturbances)
-    most = 0
+    retained: list[int] = []
     with live:
         begun_s = time.monotonic()
-        for one in people:
-            one.start()
-        for number, what in enumerate(disturbances, start=1):
-            share = number / (len(disturbances) + 1)
-            while sum(one.done for one in people) < CHANGES * share and all(one.failure is None for one in people):
-                time.sleep(0.02)  # the moment is told by the work done
-            most = max(most, retained_bytes(database))
-            if what == "kill":
-                live.restart()
-            else:
-                database.stop()
-                database.start()
-        for one in people:
-            one.join()
-            assert one.failure is None
+        disturb(live, database, people, CHANGES, disturbances, lambda: retained.append(retained_bytes(database)))
         worked_s = time.monotonic() - begun_s
         live.wait(lambda: is_copied(database), "the copy is what the table is", WITHIN_S)
         counts = live.wait_settled("copy", WITHIN_S)
@@ -74,7 +61,7 @@ def test_what_people_change_is_copied_across_kills_and_restarts(database: Postgr
         assert counts["dead"] == 0
         live.wait(lambda: retained_bytes(database) < RETAINED_MAX, "the slot lets the log go", WITHIN_S)
         accepted = sum(one.done for one in people)
-    assert most < RETAINED_MAX
+    assert max(retained) < RETAINED_MAX
     assert live.run("journal", "verify").returncode == 0
     print(
         json.dumps(
@@ -84,7 +71,7 @@ def test_what_people_change_is_copied_across_kills_and_restarts(database: Postgr
                 "restarts": RESTARTS,
                 "worked_s": round(worked_s, 1),
                 "copied_s": round(took_s, 1),
-                "retained_bytes_most": most,
+                "retained_bytes_most": max(retained),
             }
         )
     )

@@ -18,7 +18,6 @@ from accord.sdk.http import decode_json, encode_json
 
 TIMEOUT_S = 30.0
 PROBE_TIMEOUT_S = 5.0
-SENT_AT_ONCE = 200  # records; a commit takes as many
 SENT_BYTES_AT_ONCE = 1_000_000  # well below `body_size_max`
 
 
@@ -319,9 +318,11 @@ def _send_path(flow: str) -> str:
 
 def _batches(records: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
     """The number of the first record of each request, and the records as lines."""
+    from accord.engine.control_views import SENT_MAX
+
     first, batch, size = 0, list[bytes](), 0
     for number, record in enumerate(records):
-        if batch and (len(batch) == SENT_AT_ONCE or size + len(record) > SENT_BYTES_AT_ONCE):
+        if batch and (len(batch) == SENT_MAX or size + len(record) > SENT_BYTES_AT_ONCE):
             yield first, b"\n".join(batch)
             first, batch, size = number, [], 0
         batch.append(record)

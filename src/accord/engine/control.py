@@ -15,13 +15,13 @@ from accord.engine.attempts import RecentAttempts
 from accord.engine.bulk.desk import BulkDesk
 from accord.engine.bulk.state import RUN_HEADER
 from accord.engine.clock import Clock
-from accord.engine.control_views import ControlError, DeadLetterView, MessageView, SteeredMany
+from accord.engine.control_views import SENT_MAX, ControlError, DeadLetterView, MessageView, SteeredMany
 from accord.engine.delivery import Port
 from accord.engine.dispatch import FlowQueue
 from accord.engine.ends import HELD_BY_OPERATOR, VERSION_PATH, Stamp, Stop
 from accord.engine.gate import Gate
 from accord.engine.history import KEPT_S, History, HistoryView, Kind, Span, by_part, point_of, span_s, together
-from accord.engine.looks import Doubts, Oldest, doubts_by_flow
+from accord.engine.looks import OPEN_STATES, Doubts, Oldest, doubts_by_flow
 from accord.engine.masking import masked_with
 from accord.engine.mending import LetterDifference, Mending, Preview
 from accord.engine.operators.audit import Audit, AuditEntry
@@ -42,10 +42,8 @@ from accord.record import Entity, Message
 from accord.sdk.http import decode_json
 
 LIST_MAX = 1000
-SENT_MAX = 200  # records given by hand in one request: as many as a commit takes
 STEERED_MAX = 500  # messages told in one request: well below a second of work
 NONE = Doubts()
-OPEN_STATES = ("ready", "waiting", "held")
 REPLAYED_MAX = 100_000  # messages whose replay is known to go after live ones; a replay beyond counts as live
 
 

@@ -13,8 +13,8 @@ from accord.engine.alerts.channels import NoticeFailed
 from accord.engine.alerts.watch import AlertError
 from accord.engine.answer import Answer, problem
 from accord.engine.bulk.desk import BulkAskFault
-from accord.engine.control import SENT_MAX, Control
-from accord.engine.control_views import ControlError, query_of, whole_number
+from accord.engine.control import Control
+from accord.engine.control_views import SENT_MAX, ControlError, query_of, whole_number
 from accord.engine.ends import REASON_LENGTH_MAX
 from accord.engine.history import Kind
 from accord.engine.operators.audit import newest_first

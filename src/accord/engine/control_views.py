@@ -12,6 +12,7 @@ from accord.errors import AccordError
 from accord.journal.search import MessageQuery
 
 SEQ_MAX = 2**53
+SENT_MAX = 200  # records given by hand in one request: as many as a commit takes
 
 
 class ControlError(AccordError):

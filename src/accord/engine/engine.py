@@ -35,6 +35,7 @@ from accord.engine.gate import Gate
 from accord.engine.history import History
 from accord.engine.http import PooledHttpClient
 from accord.engine.intake import Callers, Ended, Intake, report_defect, standing_by
+from accord.engine.looks import OPEN_STATES
 from accord.engine.operators.access import Access, Trail
 from accord.engine.operators.audit import Audit, AuditEntry
 from accord.engine.operators.users import Users
@@ -82,7 +83,6 @@ if TYPE_CHECKING:
 
 STATE_FILE = "engine.json"
 RESTART_S = 1.0
-OPEN_STATES = ("ready", "waiting", "held")
 STATE_NAMES = {state: state.name.lower() for state in State}
 
 

@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 import msgspec
 from markupsafe import Markup
 
-from accord.engine.control import LIST_MAX, OPEN_STATES, Control
+from accord.engine.control import LIST_MAX, Control
 from accord.engine.control_views import SEQ_MAX, DeadLetterView, query_of
+from accord.engine.looks import OPEN_STATES
 from accord.journal.search import IN_DOUBT, MessageQuery
 from accord.mapping.contract import problems_of
 from accord.monitor.causes import Cause, causes_of

@@ -23,21 +23,21 @@ def check_alerts(
     channels: Collection[str],
     faults: Faults,
     *,
-    broken_flows: Collection[str] = (),
+    written_flows: Collection[str] = (),
 ) -> None:
-    """``broken_flows``: all that are written; of those not compiled, what is wrong is told already."""
+    """``written_flows``: all that are written; of those not compiled, what is wrong is told already."""
     places: dict[str, Place] = {}
     for spec in alerts:
         if spec.alert in places:
             what = f"An alert '{spec.alert}' is declared already in {places[spec.alert]}."
             faults.add("project.duplicate-name", spec.place, what, "Give one of them another name.")
         places.setdefault(spec.alert, spec.place)
-        _check_name("flow", spec.flow, [*flows, *broken_flows], spec, faults)
+        _check_name("flow", spec.flow, [*flows, *written_flows], spec, faults)
         _check_name("system", spec.system, systems, spec, faults)
         for channel in spec.notify:
             _check_name("channel", channel, channels, spec, faults)
         targets = {effect.target for flow in flows.values() for effect in flow.effects}
-        if spec.reaches and spec.reaches not in targets and flows.keys() >= set(broken_flows):
+        if spec.reaches and spec.reaches not in targets and flows.keys() >= set(written_flows):
             what = f"No flow writes to '{spec.reaches}', so alert '{spec.alert}' would always fire."
             faults.add("project.alert-target", spec.place, what, did_you_mean(spec.reaches, targets))
 

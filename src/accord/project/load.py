@@ -125,7 +125,9 @@ def assemble(
     warn_row_only(bulk_flows, mappings, specs, faults)
     check_spark(bulk_flows, mappings, systems.declared, faults)
     _warn_few_replicas(chosen.spec.store, faults)
-    check_alerts(file.alerts, flows, systems.declared, chosen.spec.channels, faults, broken_flows=_names(sources.flows))
+    check_alerts(
+        file.alerts, flows, systems.declared, chosen.spec.channels, faults, written_flows=_names(sources.flows)
+    )
     channels = complete_channels(chosen.spec.channels, systems.declared, sources.folder, faults)
     warnings = tuple(fault for fault in faults.found if fault.severity != "error")
     if written is None or asked is None:

@@ -10,6 +10,7 @@ import msgspec
 
 from accord.record import Reject
 from accord.sdk.connector import LoadFailed
+from accord.sdk.durable import sync_folder
 
 
 class LoadNotes:
@@ -62,11 +63,7 @@ class LoadNotes:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(self._path.parent)
         except OSError as error:
             raise self._failed(error) from error
 

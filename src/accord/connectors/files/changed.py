@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from accord.connectors.files.folder import Arrived, Folder, identity_of
+from accord.connectors.files.folder import Arrived, identity_of
 from accord.connectors.files.source import Position
 from accord.record import Reject
 
@@ -28,7 +28,7 @@ def check_unchanged(file: Arrived) -> None:
         raise Changed(Reject(f"{file.name} {how} while it was read: {_MEND}", code=_CODE))
 
 
-def changed_since(folder: Folder, start: Position, files: Iterable[Arrived]) -> Reject | None:
+def changed_since(start: Position, files: Iterable[Arrived]) -> Reject | None:
     """Of the file in whose middle an earlier read stopped. None when it is as it was, or on its way still, or gone."""
     for file in files:
         if start.file == file.name and start.identity != file.identity:

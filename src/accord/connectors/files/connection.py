@@ -14,7 +14,7 @@ from accord.connectors.files.changed import Changed, changed_since
 from accord.connectors.files.dataset import DatasetLoad
 from accord.connectors.files.folder import Arrived, Folder, Outside
 from accord.connectors.files.shape import shapes
-from accord.connectors.files.source import extra_of, pages, read_position
+from accord.connectors.files.source import Position, extra_of, pages, read_position
 from accord.connectors.files.spec import FilesSettings
 from accord.connectors.files.target import Unwritable, content, file_name, first_line, line
 from accord.connectors.files.values import Converter
@@ -60,11 +60,7 @@ class FilesConnection(Connection):
         """As ``accord.sdk.bulk``; the next batch is read while this one is worked on. Files know no ``cursor``."""
         from accord.connectors.files.bulk import batches
 
-        files = await self._arrived(entity)
-        start = read_position(request.position)
-        changed = changed_since(self._folder, start, files)
-        if changed is not None:
-            raise ReadFailed(changed)
+        files, start = await self._begun(entity, request)
         found = batches(entity, self._settings, files, start, request, self._broken)
         try:
             async with contextlib.aclosing(read_ahead(found)) as ahead:
@@ -79,15 +75,19 @@ class FilesConnection(Connection):
         """See ``accord.sdk.spread``: a part per file, of large Parquet files several."""
         from accord.connectors.files.parts import parts_of
 
-        files = await self._arrived(entity)
-        start = read_position(request.position)
-        changed = changed_since(self._folder, start, files)
-        if changed is not None:
-            raise ReadFailed(changed)
+        files, start = await self._begun(entity, request)
         try:
             return await asyncio.to_thread(lambda: parts_of(entity, self._settings, files, start, request))
         except OSError as error:
             raise ReadFailed(outcome_of(error)) from None
+
+    async def _begun(self, entity: Entity, request: BulkRead) -> tuple[list[Arrived], Position]:
+        """What there is to read, and from where on. Raises ReadFailed, also when a file is not the one any more that was begun."""
+        files, start = await self._arrived(entity), read_position(request.position)
+        changed = changed_since(start, files)
+        if changed is not None:
+            raise ReadFailed(changed)
+        return files, start
 
     def heard(self, notes: Mapping[str, str]) -> None:
         self._broken.update(notes)

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from accord.connectors.files.folder import sync_folder
 from accord.connectors.files.packed import open_to_write
 from accord.connectors.files.spec import FilesEntity
 from accord.record import Entity, Outcome
 from accord.record import types as t
 from accord.sdk.bulk import Chunk, LedgerEntry, Loaded, LoadMode, LoadSpec, Written, loaded_of
 from accord.sdk.connector import LoadFailed
+from accord.sdk.durable import sync_folder
 from accord.sdk.http import decode_json, encode_json
 
 if TYPE_CHECKING:

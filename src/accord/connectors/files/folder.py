@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from accord.connectors.files.spec import FilesSettings
 from accord.errors import ConnectorError
+from accord.sdk.durable import sync_folder
 
 NAMES_TRIED_MAX = 10_000
 
@@ -169,12 +170,3 @@ def put_new(source: Path, target: Path, *, keep: bool = False) -> bool:
         source.unlink()
     sync_folder(target.parent)
     return True
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names themselves durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -93,13 +93,13 @@ def _write_idempotency(settings: HttpSettings, extra: HttpEntity, mode: WriteMod
 
 
 def _bulk_at_least_once(settings: HttpSettings, extra: HttpEntity) -> dict[LoadMode, str]:
-    batches = {LoadMode.APPEND: (extra.bulk.append, False), LoadMode.UPSERT: (extra.bulk.upsert, True)}
+    if settings.idempotency_header:
+        return {}
+    batches = {mode: batch for mode in LoadMode if (batch := batch_settings(extra, mode)) is not None}
     return {
         mode: BATCH_AT_LEAST_ONCE
-        for mode, (batch, default) in batches.items()
-        if batch is not None
-        and not settings.idempotency_header
-        and not (default if batch.idempotent is None else batch.idempotent)
+        for mode, batch in batches.items()
+        if not (mode is LoadMode.UPSERT if batch.idempotent is None else batch.idempotent)
     }
 
 

@@ -14,9 +14,6 @@ from typing import TypeAlias
 
 import msgspec
 
-ROTATE, FORMAT, QUERY, STOP, HEARTBEAT = 4, 15, 2, 3, 27
-MARIA_GTID, MARIA_GTID_LIST = 162, 163
-_GTIDS = {33: "uuid", 34: "anonymous"}  # MySQL's
 _ROWS = {  # event type: kind, second version of the header, compressed (MariaDB's log_bin_compress)
     **{kind: (letter, False, False) for kind, letter in zip((23, 24, 25), "IUD", strict=True)},
     **{kind: (letter, True, False) for kind, letter in zip((30, 31, 32), "IUD", strict=True)},
@@ -31,6 +28,14 @@ _UNREADABLE = {
 }
 _PREPARED_XA = 64  # flag of a MariaDB GTID: XA PREPARE; whether it commits is told later
 _STANDALONE = 1  # flag of a MariaDB GTID: one statement, no COMMIT follows
+
+
+class Kind:
+    """Types of events that are read; ``_ROWS`` has those of rows."""
+
+    QUERY, ROTATE, FORMAT, END, TABLE_MAP, HEARTBEAT = 2, 4, 15, 16, 19, 27
+    GTID, ANONYMOUS_GTID, PREPARED_XA, HEARTBEAT_2 = 33, 34, 38, 41  # MySQL's
+    MARIA_GTID, MARIA_QUERY_COMPRESSED = 162, 165
 
 
 class ProtocolError(ValueError):
@@ -123,9 +128,9 @@ class Decoder:
         """Raises ProtocolError."""
         try:
             at_s, kind, server, _, end, _ = _HEADER(data)
-            has_checksum = _checksum_of(data) if kind == FORMAT else self._has_checksum
+            has_checksum = _checksum_of(data) if kind == Kind.FORMAT else self._has_checksum
             body = data[HEADER_BYTES : len(data) - 4 if has_checksum else len(data)]
-            if kind == FORMAT:
+            if kind == Kind.FORMAT:
                 self._has_checksum = has_checksum
             return Event(at_s, end, _body(kind, server, body))
         except (struct.error, IndexError, ValueError, zlib.error) as error:
@@ -136,26 +141,26 @@ def _body(kind: int, server: int, body: bytes) -> Body:
     if kind in _ROWS:
         return _rows(*_ROWS[kind], body)
     match kind:
-        case 19:
+        case Kind.TABLE_MAP:
             return _table_map(body)
-        case 16:
+        case Kind.END:
             return End()
-        case 2 | 165:
-            return _query(body, is_compressed=kind == 165)
-        case 162:
+        case Kind.QUERY | Kind.MARIA_QUERY_COMPRESSED:
+            return _query(body, is_compressed=kind == Kind.MARIA_QUERY_COMPRESSED)
+        case Kind.MARIA_GTID:
             sequence, domain, flags = struct.unpack_from("<QIB", body)
             return Gtid(f"{domain}-{server}-{sequence}", bool(flags & _STANDALONE), bool(flags & _PREPARED_XA))
-        case 33:
+        case Kind.GTID:
             (number,) = struct.unpack_from("<q", body, 17)
             return Gtid(f"{body[1:17].hex()}:{number}", False)
-        case 34:
+        case Kind.ANONYMOUS_GTID:
             return Gtid("", False)
-        case 38:
+        case Kind.PREPARED_XA:
             return Unreadable("a prepared XA transaction, whose end is told apart from its rows")
-        case 4:
+        case Kind.ROTATE:
             (position,) = struct.unpack_from("<Q", body)
             return Rotate(body[8:].decode(), position)
-        case 27 | 41:
+        case Kind.HEARTBEAT | Kind.HEARTBEAT_2:
             return Idle(is_heartbeat=True)
         case _ if kind in _UNREADABLE:
             return Unreadable(_UNREADABLE[kind])

@@ -55,7 +55,7 @@ from accord.connectors.sql.errors import outcome_of
 from accord.connectors.sql.spec import SqlSettings
 from accord.connectors.sql.tables import plan_of, table_name
 from accord.record import Entity, Outcome, Reconnect
-from accord.sdk.capture import CaptureLag, Change, ChangeKind, ChangePage
+from accord.sdk.capture import Change, ChangeKind, ChangePage
 
 
 class BinlogStream(CaptureStream):
@@ -81,7 +81,6 @@ class BinlogStream(CaptureStream):
         self._has_told_statement = False
         self._told_at_s = time.monotonic()
         self._journaled = ""  # the point of the last page
-        self._behind_s = 0.0
 
     # Opening
 
@@ -389,20 +388,8 @@ class BinlogStream(CaptureStream):
     def _confirm(self, position: Any) -> None:
         """The server keeps nothing for us."""
 
-    async def lag(self) -> CaptureLag:
-        def look() -> int:
-            with self._database.reading() as connection:
-                return setup.bytes_after(
-                    connection, str(self._position.get("log", "")), int(self._position.get("pos", 0))
-                )
-
-        spec = self._settings.changes
-        return CaptureLag(
-            retained_bytes=await self._translated(self._database.run(look)),
-            retained_bytes_max=spec.lag_max,
-            may_drop=spec.above_lag == "snapshot",
-            behind_s=self._behind_s,
-        )
+    def _retained_bytes(self, connection: sa.Connection) -> int:
+        return setup.bytes_after(connection, str(self._position.get("log", "")), int(self._position.get("pos", 0)))
 
     def _outcome_of(self, error: Exception) -> Outcome | None:
         if isinstance(error, sa.exc.SQLAlchemyError):

@@ -29,34 +29,40 @@ class _Hole:
 HOLE: Final = _Hole()
 Reader: TypeAlias = Callable[[bytes, int], tuple[Any, int]]  # the value, and where it ends
 
-TINY, SHORT, LONG, FLOAT, DOUBLE, TIMESTAMP, LONGLONG, INT24, DATE, TIME, DATETIME, YEAR = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    7,
-    8,
-    9,
-    10,
-    11,
-    12,
-    13,
-)
-VARCHAR, BIT, TIMESTAMP2, DATETIME2, TIME2 = 15, 16, 17, 18, 19
-BLOB_COMPRESSED, VARCHAR_COMPRESSED = 140, 141
-JSON, NEWDECIMAL, ENUM, SET, BLOB, VAR_STRING, STRING, GEOMETRY = 245, 246, 247, 248, 252, 253, 254, 255
-_NUMERIC = {TINY, SHORT, INT24, LONG, LONGLONG, NEWDECIMAL, FLOAT, DOUBLE, YEAR}
-_TEXTUAL = {STRING, VAR_STRING, VARCHAR, BLOB, VARCHAR_COMPRESSED, BLOB_COMPRESSED}
+
+class Kind:
+    """Types of columns, by the numbers that the log has for them."""
+
+    TINY, SHORT, LONG, FLOAT, DOUBLE = 1, 2, 3, 4, 5
+    TIMESTAMP, LONGLONG, INT24, DATE, YEAR, NEWDATE = 7, 8, 9, 10, 13, 14
+    VARCHAR, BIT, TIMESTAMP2, DATETIME2, TIME2 = 15, 16, 17, 18, 19
+    BLOB_COMPRESSED, VARCHAR_COMPRESSED = 140, 141
+    JSON, NEWDECIMAL, ENUM, SET, BLOB, VAR_STRING, STRING, GEOMETRY = 245, 246, 247, 248, 252, 253, 254, 255
+
+
+_NUMERIC = {
+    Kind.TINY,
+    Kind.SHORT,
+    Kind.INT24,
+    Kind.LONG,
+    Kind.LONGLONG,
+    Kind.NEWDECIMAL,
+    Kind.FLOAT,
+    Kind.DOUBLE,
+    Kind.YEAR,
+}
+_TEXTUAL = {Kind.STRING, Kind.VAR_STRING, Kind.VARCHAR, Kind.BLOB, Kind.VARCHAR_COMPRESSED, Kind.BLOB_COMPRESSED}
 _META_BYTES = {
-    **dict.fromkeys((FLOAT, DOUBLE, TIMESTAMP2, DATETIME2, TIME2, BLOB, JSON, GEOMETRY, BLOB_COMPRESSED), 1),
-    **dict.fromkeys((VARCHAR, BIT, NEWDECIMAL, STRING, VAR_STRING, ENUM, SET, VARCHAR_COMPRESSED), 2),
+    **dict.fromkeys((Kind.FLOAT, Kind.DOUBLE, Kind.TIMESTAMP2, Kind.DATETIME2, Kind.TIME2), 1),
+    **dict.fromkeys((Kind.BLOB, Kind.JSON, Kind.GEOMETRY, Kind.BLOB_COMPRESSED), 1),
+    **dict.fromkeys((Kind.VARCHAR, Kind.BIT, Kind.NEWDECIMAL, Kind.STRING, Kind.VAR_STRING), 2),
+    **dict.fromkeys((Kind.ENUM, Kind.SET, Kind.VARCHAR_COMPRESSED), 2),
 }
 _BINARY = 63  # the collation's number
 
 
 class LogColumn(msgspec.Struct):
-    """``meta``: the type's own, as the log gives it (STRING, BIT and NEWDECIMAL: two bytes, else a number)."""
+    """``meta``: the type's own, as the log gives it (Kind.STRING, Kind.BIT and Kind.NEWDECIMAL: two bytes, else a number)."""
 
     kind: int
     meta: int
@@ -77,10 +83,10 @@ def columns_of(definition: bytes) -> list[LogColumn]:
             size = _META_BYTES.get(kind, 0)
             raw = definition[at : at + size]
             at += size
-            order = "big" if kind in (STRING, VAR_STRING, ENUM, SET, NEWDECIMAL) else "little"
+            order = "big" if kind in (Kind.STRING, Kind.VAR_STRING, Kind.ENUM, Kind.SET, Kind.NEWDECIMAL) else "little"
             meta = int.from_bytes(raw, order)  # type: ignore[arg-type]
             real = meta >> 8
-            columns.append(LogColumn(real if kind == STRING and real in (ENUM, SET) else kind, meta))
+            columns.append(LogColumn(real if kind == Kind.STRING and real in (Kind.ENUM, Kind.SET) else kind, meta))
         _annotate(columns, definition, at + (count + 7) // 8)
     except (IndexError, ValueError, KeyError) as error:
         raise ProtocolError(f"a truncated table map: {error}") from None
@@ -90,7 +96,7 @@ def columns_of(definition: bytes) -> list[LogColumn]:
 def _annotate(columns: Sequence[LogColumn], data: bytes, at: int) -> None:
     """The optional metadata: type, length, value."""
     texts = [c for c in columns if c.kind in _TEXTUAL]
-    choices = [c for c in columns if c.kind in (ENUM, SET)]
+    choices = [c for c in columns if c.kind in (Kind.ENUM, Kind.SET)]
     while at < len(data):
         what = data[at]
         size, at = packed_integer(data, at + 1)
@@ -110,7 +116,7 @@ def _annotate(columns: Sequence[LogColumn], data: bytes, at: int) -> None:
                 for column, name in zip(columns, _strings(value), strict=False):
                     column.name = name.decode()
             case 5 | 6:
-                wanted = [c for c in choices if c.kind == (SET if what == 5 else ENUM)]
+                wanted = [c for c in choices if c.kind == (Kind.SET if what == 5 else Kind.ENUM)]
                 place = 0
                 for column in wanted:
                     count, place = packed_integer(value, place)
@@ -218,7 +224,7 @@ def _uuid(reader: Reader) -> Reader:
     return read
 
 
-_INTEGERS = {TINY: 1, SHORT: 2, INT24: 3, LONG: 4, LONGLONG: 8}
+_INTEGERS = {Kind.TINY: 1, Kind.SHORT: 2, Kind.INT24: 3, Kind.LONG: 4, Kind.LONGLONG: 8}
 
 
 def _reader(column: LogColumn, encodings: Mapping[int, str], places: int | None) -> Reader:
@@ -226,30 +232,30 @@ def _reader(column: LogColumn, encodings: Mapping[int, str], places: int | None)
     if kind in _INTEGERS:
         return _integer(_INTEGERS[kind], column.is_unsigned)
     match kind:
-        case 4:
+        case Kind.FLOAT:
             return _float(places)
-        case 5:
+        case Kind.DOUBLE:
             return lambda data, at: (struct.unpack_from("<d", data, at)[0], at + 8)
-        case 246:
+        case Kind.NEWDECIMAL:
             return _decimal(meta >> 8, meta & 0xFF)
-        case 15 | 253:
+        case Kind.VARCHAR | Kind.VAR_STRING:
             return _text(2 if meta > 255 else 1, encodings.get(column.collation, ""), column.collation)
-        case 254:
+        case Kind.STRING:
             longest = (((meta >> 4) & 0x300) ^ 0x300) + (meta & 0xFF)
             width = longest if column.collation == _BINARY else 0
             return _text(2 if longest > 255 else 1, encodings.get(column.collation, ""), column.collation, width)
-        case 252:
+        case Kind.BLOB:
             return _text(meta, encodings.get(column.collation, ""), column.collation)
-        case 247 | 248:
+        case Kind.ENUM | Kind.SET:
             return _choice(column, encodings.get(column.collation, ""))
-        case 16:
+        case Kind.BIT:
             size = ((meta >> 8) * 8 + (meta & 0xFF) + 7) // 8
             return lambda data, at: (data[at : at + size], at + size)
-        case 245 | 255 | 140:
+        case Kind.JSON | Kind.GEOMETRY | Kind.BLOB_COMPRESSED:
             return _skipping(_text(meta, "", _BINARY))
-        case 141:
+        case Kind.VARCHAR_COMPRESSED:
             return _skipping(_text(2 if meta > 255 else 1, "", _BINARY))
-        case 13:
+        case Kind.YEAR:
             return lambda data, at: (data[at] + 1900 if data[at] else 0, at + 1)
         case _:
             return _moment(kind, meta)
@@ -264,7 +270,7 @@ def _integer(size: int, is_unsigned: bool) -> Reader:
 
 
 def _float(places: int | None) -> Reader:
-    """The server writes a FLOAT with six digits, or with the places of FLOAT(m, d)."""
+    """The server writes a Kind.FLOAT with six digits, or with the places of FLOAT(m, d)."""
 
     def read(data: bytes, at: int) -> tuple[Any, int]:
         (value,) = struct.unpack_from("<f", data, at)
@@ -294,10 +300,10 @@ def _text(size: int, encoding: str, collation: int, width: int = 0) -> Reader:
 
 
 def _choice(column: LogColumn, encoding: str) -> Reader:
-    """ENUM: the number of the value; SET: a bit for each."""
+    """ENUM: the number of the value; Kind.SET: a bit for each."""
     size = column.meta & 0xFF
     values = [value.decode(encoding) for value in column.values] if encoding else []
-    is_set = column.kind == SET
+    is_set = column.kind == Kind.SET
 
     def read(data: bytes, at: int) -> tuple[Any, int]:
         number = int.from_bytes(data[at : at + size], "little")
@@ -350,23 +356,23 @@ def _moment(kind: int, meta: int) -> Reader:
     fraction = (meta + 1) // 2
     scale = 10 ** (6 - 2 * fraction)
     match kind:
-        case 17:
+        case Kind.TIMESTAMP2:
             zero = _ZERO + "." * bool(meta) + "0" * meta
             return lambda d, a: (
                 _instant(int.from_bytes(d[a : a + 4], "big"), _micro(d, a + 4, fraction), zero),
                 a + 4 + fraction,
             )
-        case 18:
+        case Kind.DATETIME2:
             return lambda d, a: (
                 _datetime2(int.from_bytes(d[a : a + 5], "big"), _micro(d, a + 5, fraction), meta),
                 a + 5 + fraction,
             )
-        case 19:
+        case Kind.TIME2:
             size = 3 + fraction
             return lambda d, a: (_time2(int.from_bytes(d[a : a + size], "big"), fraction, scale), a + size)
-        case 7:
+        case Kind.TIMESTAMP:
             return lambda d, a: (_instant(int.from_bytes(d[a : a + 4], "little"), 0, _ZERO), a + 4)
-        case 10 | 14:
+        case Kind.DATE | Kind.NEWDATE:
             return lambda d, a: (_date(int.from_bytes(d[a : a + 3], "little")), a + 3)
         case _:  # the forms before 5.6 (11, 12) and what is not known: their length is not sure
             raise ProtocolError(f"a column of the type {kind}, which is not known; run: ALTER TABLE … FORCE")

@@ -51,7 +51,7 @@ from accord.connectors.sql.replication import Replication
 from accord.connectors.sql.spec import SqlSettings
 from accord.connectors.sql.tables import Misfit, plan_of, table_name
 from accord.record import Entity, Outcome, Reconnect, Reject
-from accord.sdk.capture import Capture, CaptureLag, Change, ChangeKind, ChangePage
+from accord.sdk.capture import Capture, Change, ChangeKind, ChangePage
 
 MAY_REPLICATE = "run: ALTER ROLE … REPLICATION, and make it the owner of the tables (or create the publication for it)"
 DONE = 2**62  # a transaction that is done altogether
@@ -76,22 +76,10 @@ class SlotStream(CaptureStream):
         self._is_streaming = False
         self._told_at_s = time.monotonic()
         self._told_lsn = ""
-        self._behind_s = 0.0
 
-    async def lag(self) -> CaptureLag:
-        def look() -> int:
-            with self._database.reading() as connection:
-                slot = setup.slot_of(connection, self._names.slot)
-                return slot.retained_bytes if slot is not None else 0
-
-        spec = self._settings.changes
-        retained = await self._translated(self._database.run(look))
-        return CaptureLag(
-            retained_bytes=retained,
-            retained_bytes_max=spec.lag_max,
-            may_drop=spec.above_lag == "snapshot",
-            behind_s=self._behind_s,
-        )
+    def _retained_bytes(self, connection: sa.Connection) -> int:
+        slot = setup.slot_of(connection, self._names.slot)
+        return slot.retained_bytes if slot is not None else 0
 
     def _outcome_of(self, error: Exception) -> Outcome | None:
         if isinstance(error, sa.exc.SQLAlchemyError):

@@ -21,7 +21,7 @@ from accord.connectors.sql.source import page_after
 from accord.connectors.sql.spec import SqlSettings
 from accord.connectors.sql.tables import Misfit, extra_of, plan_of
 from accord.record import Entity, Outcome
-from accord.sdk.capture import Change, ChangeKind, ChangePage
+from accord.sdk.capture import CaptureLag, Change, ChangeKind, ChangePage
 from accord.sdk.connector import ReadFailed
 from accord.sdk.http import encode_json
 
@@ -47,6 +47,7 @@ class CaptureStream:
         self._looking: sa.Connection | None = None
         self._frozen: sa.Connection | None = None  # inside the snapshot of the stream's beginning
         self._notices: list[str] = []
+        self._behind_s = 0.0  # since the commit of the last change read; 0 when nothing more is there
 
     # Of the log
 
@@ -63,6 +64,10 @@ class CaptureStream:
         """Where in the log the position is, as text."""
         raise NotImplementedError
 
+    def _retained_bytes(self, connection: sa.Connection) -> int:
+        """Of log that is kept for the stream, or not read yet."""
+        raise NotImplementedError
+
     def _outcome_of(self, error: Exception) -> Outcome | None:
         """Of the driver's errors; None: not one of them."""
         raise NotImplementedError
@@ -77,6 +82,19 @@ class CaptureStream:
 
     async def confirm(self, position: Any) -> None:
         await self._run(self._confirm, position)
+
+    async def lag(self) -> CaptureLag:
+        def look() -> int:
+            with self._database.reading() as connection:
+                return self._retained_bytes(connection)
+
+        spec = self._settings.changes
+        return CaptureLag(
+            retained_bytes=await self._translated(self._database.run(look)),
+            retained_bytes_max=spec.lag_max,
+            may_drop=spec.above_lag == "snapshot",
+            behind_s=self._behind_s,
+        )
 
     async def close(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._held.close)

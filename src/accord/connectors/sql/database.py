@@ -60,14 +60,12 @@ def read_url(settings: SqlSettings, folder: Path) -> sa.URL:
 
 def make_engine(url: sa.URL, settings: SqlSettings, statement_s: float = 0.0) -> sa.Engine:
     """``statement_s``: instead of the settings' ``statement_timeout``; locks are waited for as the settings say."""
-    backend = url.get_backend_name()
+    backend, statement_s = url.get_backend_name(), statement_s or settings.statement_timeout.total_seconds()
     options: dict[str, Any] = {
         "hide_parameters": True,
         "json_serializer": lambda value: encode_json(value).decode(),
         "json_deserializer": lambda text: decode_json(text if isinstance(text, bytes) else text.encode()),
-        "connect_args": _connect_arguments(
-            backend, settings, statement_s or settings.statement_timeout.total_seconds()
-        ),
+        "connect_args": _connect_arguments(backend, settings, statement_s),
     }
     if backend == "sqlite":
         is_memory = not url.database or url.database == ":memory:"
@@ -94,7 +92,7 @@ def make_engine(url: sa.URL, settings: SqlSettings, statement_s: float = 0.0) ->
     if backend == "sqlite":
         _prepare_sqlite(engine)
     elif backend in ("mysql", "mariadb"):
-        _prepare_mysql(engine, settings, statement_s or settings.statement_timeout.total_seconds())
+        _prepare_mysql(engine, settings, statement_s)
     return engine
 
 

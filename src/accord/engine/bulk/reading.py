@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from accord.record.types import Date, DateTime, Field
 from accord.sdk.bulk import BulkRead, BulkSource
 from accord.sdk.connector import Capabilities, Connection, Page, ReadFailed
 
+T = TypeVar("T")
 THROTTLED_S = 0.5  # at the least, before a page is asked for again
 THROTTLED_S_MAX = 60.0
 
@@ -45,6 +46,33 @@ async def closing(items: AsyncIterator[object]) -> AsyncIterator[None]:
     finally:
         if isinstance(items, AsyncGenerator):
             await items.aclose()
+
+
+async def ahead(items: AsyncIterator[T], most: int) -> AsyncGenerator[T, None]:
+    """The same items, made by a task of its own that is at most ``most`` of them ahead. What it raises is raised here in its place."""
+    queue: asyncio.Queue[tuple[T | None, BaseException | None]] = asyncio.Queue(most)
+
+    async def fill() -> None:
+        try:
+            async with closing(items):
+                async for item in items:
+                    await queue.put((item, None))
+            await queue.put((None, StopAsyncIteration()))
+        except Exception as error:  # noqa: BLE001 (whoever takes the items hears of it)
+            await queue.put((None, error))
+
+    task = asyncio.create_task(fill())
+    try:
+        while True:
+            item, error = await queue.get()
+            if isinstance(error, StopAsyncIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def chunks_of(
@@ -79,6 +107,9 @@ async def _paged(connection: Connection, entity: Entity, request: BulkRead, firs
     number = first_number
     count = 0
     async for page in _patiently(connection, entity, request.position):
+        if isinstance(page, float):
+            yield Read(Batch(frame=empty_frame(entity.fields), position=request.position, after_s=page))
+            continue
         if gathered and (count + len(page.records) > request.rows or page.name != gathered[-1].name):
             yield _joined(gathered, entity, request, number, is_last=False)
             number += count
@@ -89,9 +120,9 @@ async def _paged(connection: Connection, entity: Entity, request: BulkRead, firs
         yield _joined(gathered, entity, request, number, is_last=True)
 
 
-async def _patiently(connection: Connection, entity: Entity, position: Any) -> AsyncIterator[Page]:
-    """Where a system asks to be asked less, reading goes on behind the last page: what was read of the chunk is not read again, which
-    would use up the budget each time anew."""
+async def _patiently(connection: Connection, entity: Entity, position: Any) -> AsyncIterator[Page | float]:
+    """Where a system asks to be asked less, reading goes on behind the last page, after so many seconds: what was read of the chunk is
+    not read again, which would use up the budget each time anew."""
     is_first = True
     while True:
         try:
@@ -104,7 +135,7 @@ async def _patiently(connection: Connection, entity: Entity, position: Any) -> A
             if not throttled or (position is None and not is_first):
                 raise
             assert isinstance(failed.outcome, Retry)
-            await asyncio.sleep(min(max(failed.outcome.after_s or THROTTLED_S, THROTTLED_S), THROTTLED_S_MAX))
+            yield min(max(failed.outcome.after_s or THROTTLED_S, THROTTLED_S), THROTTLED_S_MAX)
 
 
 def _joined(pages: list[Page], entity: Entity, request: BulkRead, number: int, *, is_last: bool) -> Read:

@@ -14,8 +14,8 @@ import asyncio
 import functools
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -23,7 +23,7 @@ from accord.engine.accept import new_id
 from accord.engine.bulk.mapping import Mapped, Mapper
 from accord.engine.bulk.notes import Notes
 from accord.engine.bulk.overlap import BulkFault, Seen, since_of
-from accord.engine.bulk.reading import Read, chunks_of, closing, with_nulls
+from accord.engine.bulk.reading import Read, ahead, chunks_of, closing, with_nulls
 from accord.engine.bulk.state import (
     RUNS_KEPT,
     BulkState,
@@ -59,7 +59,6 @@ from accord.sdk.spread import SpreadSource
 if TYPE_CHECKING:
     from accord.engine.bulk.spark.feed import SparkFeed
 
-T = TypeVar("T")
 RefusedRows: TypeAlias = "dict[int, tuple[str, Problem, tuple[StepResult, ...]]]"  # by number
 AHEAD = 1  # chunks read, and chunks mapped, that wait, beside those at work: more only take memory
 BURIED_AT_ONCE = 1_000  # rejects of one commit
@@ -562,30 +561,3 @@ def _code(failed: ReadFailed) -> str:
 
 def _mend(reject: Reject) -> str:
     return "Mend that, then `accord bulk resume` goes on behind the last chunk." if reject.reason else ""
-
-
-async def ahead(items: AsyncIterator[T], most: int) -> AsyncGenerator[T, None]:
-    """The same items, made by a task of its own that is at most ``most`` of them ahead. What it raises is raised here in its place."""
-    queue: asyncio.Queue[tuple[T | None, BaseException | None]] = asyncio.Queue(most)
-
-    async def fill() -> None:
-        try:
-            async with closing(items):
-                async for item in items:
-                    await queue.put((item, None))
-            await queue.put((None, StopAsyncIteration()))
-        except Exception as error:  # noqa: BLE001 (whoever takes the items hears of it)
-            await queue.put((None, error))
-
-    task = asyncio.create_task(fill())
-    try:
-        while True:
-            item, error = await queue.get()
-            if isinstance(error, StopAsyncIteration):
-                return
-            if error is not None:
-                raise error
-            yield item  # type: ignore[misc]
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
