@@ -24,13 +24,9 @@ from typing import Any
 
 import pytest
 
+from accord.testing.ports import free_port
+
 START_DEADLINE_S = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(what: str, is_so: Callable[[], bool], deadline_s: float = START_DEADLINE_S) -> None:

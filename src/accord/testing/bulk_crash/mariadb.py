@@ -7,13 +7,14 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+
+from accord.testing.ports import free_port
 
 START_WITHIN_S = 60.0
 _USER = "CREATE USER IF NOT EXISTS accord@'127.0.0.1' IDENTIFIED BY '';\nGRANT ALL ON *.* TO accord@'127.0.0.1';\n"
@@ -29,9 +30,7 @@ class MariadbServer:
         )
         if not Path(self._program).exists() or self._install is None:
             raise RuntimeError("no MariaDB server found: install the package `mariadb-server`")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -7,7 +7,6 @@ import asyncio
 import json
 import random
 import shutil
-import socket
 import subprocess
 import tempfile
 import urllib.error
@@ -21,6 +20,7 @@ from accord.journal.stores.jetstream_verify import verify_log
 from accord.journal.stores.sqlite_replica import SqliteReplica
 from accord.journal.stores.sqlite_verify import verify as verify_file
 from accord.testing.crash.grounds import MESSAGE_POINTS, Ground
+from accord.testing.ports import free_port
 
 ONE, LEADER, ALL, MACHINE = "(a server killed)", "(leading server killed)", "(all servers killed)", "(machine lost)"
 STREAM = "crash"
@@ -42,7 +42,7 @@ class JetStreamGround:
         if not self._program:
             raise RuntimeError("no NATS server found: install the package `nats-server`")
         self._journal = folder / ".accord" / "journal.db"
-        self._ports = [_free_ports() for _ in range(SIZE)]
+        self._ports = [(free_port(), free_port(), free_port()) for _ in range(SIZE)]
         self._servers: dict[int, subprocess.Popen[bytes]] = {}
         self._chance = random.Random(1)
 
@@ -140,16 +140,3 @@ class JetStreamGround:
 
 def _is_there() -> bool:
     return Path("/usr/sbin/nats-server").exists()
-
-
-def _free_ports() -> tuple[int, int, int]:
-    """For clients, for the other servers, for questions about its state."""
-    probes = [socket.socket() for _ in range(3)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        client, route, monitor = (int(probe.getsockname()[1]) for probe in probes)
-    finally:
-        for probe in probes:
-            probe.close()
-    return client, route, monitor

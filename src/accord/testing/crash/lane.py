@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import random
 import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ from accord.testing.crash.lives import Life
 from accord.testing.crash.node import Node
 from accord.testing.crash.project import PARTS_EACH, TARGETS, holds_left, recorded_in_ledger, write_project
 from accord.testing.crash.sender import Poster, Sender
+from accord.testing.ports import free_port
 from accord.testing.proxy import Proxy, Toxics
 
 TOKEN = "token-of-the-laboratory"  # noqa: S105 (of an engine on loopback that lives for one run)
@@ -142,10 +142,10 @@ class Lane:
     def _node(self, number: int, environment: dict[str, str]) -> Node:
         own = {
             "ACCORD_NAME": f"node {number}",
-            "ACCORD_MEMBER": f"127.0.0.1:{_free_port()}",
+            "ACCORD_MEMBER": f"127.0.0.1:{free_port()}",
             "ACCORD_SECRET_MEMBERS": TOKEN,
         }
-        return Node(self.folder, number, _free_port(), {**environment, **own})
+        return Node(self.folder, number, free_port(), {**environment, **own})
 
     async def _budget(self, count: int) -> bool:
         """Waits until ``count`` more messages may be sent. False when the run's messages are all sent."""
@@ -359,9 +359,3 @@ class Lane:
                 proxy.toxics = toxics
                 await asyncio.sleep(self._chance.uniform(0.2, 0.6))
         proxy.toxics = Toxics()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -8,7 +8,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -17,6 +16,7 @@ import psycopg
 
 from accord.journal.stores.postgresql_verify import verify
 from accord.testing.crash.grounds import MESSAGE_POINTS, Ground
+from accord.testing.ports import free_port
 
 STOPPED, KILLED = "(database stopped)", "(database killed)"
 SCHEMA = "crash"
@@ -53,9 +53,7 @@ class PostgresqlGround:
                 "no PostgreSQL server found: install the package `postgresql`, or put its `bin` into PATH"
             )
         self._bin = Path(found).resolve().parent
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()
         self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None  # the server refuses to be root
         self._process: subprocess.Popen[bytes] | None = None
 
