@@ -120,6 +120,7 @@ def _postgresql_of(spec: EnvironmentSpec) -> AsyncStore:
 def _jetstream_of(project: Project, spec: EnvironmentSpec, observer: Observer, *, may_stand_by: bool) -> AsyncStore:
     settings = log_settings_of(spec.store)
     from accord.journal.stores.jetstream import JetStreamStore
+    from accord.journal.stores.jetstream_keep import KeepSettings
 
     def tell(state: str, what: str) -> None:
         events: dict[str, Event] = {
@@ -134,7 +135,8 @@ def _jetstream_of(project: Project, spec: EnvironmentSpec, observer: Observer, *
 
     path = project.folder / spec.store.path
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return JetStreamStore(settings, SqliteReplica(path), tell=tell, may_stand_by=may_stand_by)
+    keep = KeepSettings(entries=spec.store.snapshot_entries)
+    return JetStreamStore(settings, SqliteReplica(path), tell=tell, keep=keep, may_stand_by=may_stand_by)
 
 
 def log_settings_of(store: StoreSpec) -> LogSettings:

@@ -81,6 +81,15 @@ class StoreSpec(msgspec.Struct, frozen=True, kw_only=True):
             description="Of kind jetstream: on how many servers each entry is kept. 3 outlive one server; 1 is for trying out.",
         ),
     ] = 3
+    snapshot_entries: Annotated[
+        int,
+        Meta(
+            ge=10,
+            le=10_000_000,
+            description="Of kind jetstream: after so many entries of the log a snapshot of the state is made and the log trimmed, if it has"
+            " not grown by 64 MB before. Fewer make the start of an empty machine faster and copy the state more often.",
+        ),
+    ] = 200_000
     credentials: Annotated[
         Secret | None,
         Meta(description="Of kind jetstream: the text of a .creds file, user:password, or a token, as ${secret:name}."),

@@ -109,7 +109,7 @@ class JetStreamStore:
             await self._stand_by()
             self._state.reopen()
             tell = functools.partial(self._tell, "no-snapshot")
-            self._keeper = Keeper(self._log, self._state, self._replica, self._keep, tell)
+            self._keeper = Keeper(self._log, self._state, self._replica, self._keep, tell, self._owns_log)
             await self._keeper.begin()
         except BaseException:
             await self._log.close()
@@ -218,6 +218,9 @@ class JetStreamStore:
         if self._is_fenced:
             return fenced()
         return None if self._why is None else unavailable(self._why)
+
+    def _owns_log(self) -> bool:
+        return self.unavailable() is None
 
     def _usable(self) -> None:
         if (error := self.unavailable()) is not None:

@@ -56,6 +56,22 @@ def log_damaged(stream: str, what: str) -> JournalError:
     )
 
 
+def old_servers(version: str, needed: str) -> JournalError:
+    return JournalError(
+        f"A NATS server of version {version} loses entries of a trimmed log when it restarts: no snapshot is made, nothing is trimmed.",
+        mend=f"Update all servers to {needed} or later; until then the log grows.",
+        code="journal.old-servers",
+    )
+
+
+def snapshot_damaged(what: str) -> JournalError:
+    return JournalError(
+        f"A snapshot of the journal is damaged: {what}.",
+        mend="The older one is used; the next snapshot takes this one's place.",
+        code="journal.corrupt",
+    )
+
+
 def unfit_stream(stream: str, what: str) -> JournalError:
     return JournalError(
         f"Stream '{stream}' does not keep what the journal needs: {what}.",

@@ -86,17 +86,22 @@ class Follower:
 
     async def _from_snapshot(self) -> None:
         """The entry that comes next has been trimmed, says the stream's leader. That no snapshot goes on from here is believed only when
-        it stays so for ``LAST_WAIT_S``: what is known of snapshots is read from any server, and one that was just started may lag."""
+        it stays so for ``LAST_WAIT_S``, and so that none of them is whole: a leader that was just elected may not have all of it yet."""
         deadline = asyncio.get_running_loop().time() + LAST_WAIT_S
         while True:
             snapshots = await self._snapshots.found()
             if fitting := [s for s in snapshots if s.position.seq > self._state.position.seq]:
-                await self._from_first_whole(fitting)
-                return
+                try:
+                    await self._from_first_whole(fitting)
+                except JournalError as error:
+                    if error.code != "journal.corrupt" or asyncio.get_running_loop().time() > deadline:
+                        raise
+                else:
+                    return
             extent = await self._log.extent()
             if extent.first <= self._state.position.seq + 1:
                 return
-            if asyncio.get_running_loop().time() > deadline:
+            if not fitting and asyncio.get_running_loop().time() > deadline:
                 ends = ", ".join(str(s.position.seq) for s in snapshots) or "none"
                 raise log_damaged(
                     self._log.stream,

@@ -10,11 +10,14 @@ import msgspec
 from accord.errors import JournalError
 from accord.journal.replica import Replica
 from accord.journal.stores.jetstream_entries import POSITION_CURSOR, decode_position
-from accord.journal.stores.jetstream_log import LogStream
+from accord.journal.stores.jetstream_faults import old_servers
+from accord.journal.stores.jetstream_log import PURGES_SINCE, LogStream
 from accord.journal.stores.jetstream_snapshots import Snapshots
 from accord.journal.stores.jetstream_state import LocalState
+from accord.observe.crash_points import crash_point
 
 AGAIN_S = 30.0  # after a snapshot that failed
+AGAIN_OLD_S = 3600.0  # beside servers that are too old for one
 
 
 class KeepSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,11 +30,18 @@ class KeepSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Keeper:
-    """``tell`` hears why a snapshot failed."""
+    """``tell`` hears why a snapshot failed. ``owns``: whether this engine has the log; one that lost it leaves it alone."""
 
     def __init__(
-        self, log: LogStream, state: LocalState, replica: Replica, settings: KeepSettings, tell: Callable[[str], None]
+        self,
+        log: LogStream,
+        state: LocalState,
+        replica: Replica,
+        settings: KeepSettings,
+        tell: Callable[[str], None],
+        owns: Callable[[], bool],
     ) -> None:
+        self._owns = owns
         self._tell = tell
         self._log = log
         self._state = state
@@ -69,22 +79,29 @@ class Keeper:
                 await self._make()
             except Exception as error:  # noqa: BLE001 (told, and tried again: without snapshots the log only grows)
                 self._tell(f"{type(error).__name__}: {error}" if not isinstance(error, JournalError) else str(error))
-                await asyncio.sleep(AGAIN_S)
+                is_old = isinstance(error, JournalError) and error.code == "journal.old-servers"
+                await asyncio.sleep(AGAIN_OLD_S if is_old else AGAIN_S)
                 self._is_due.set()
 
     async def _make(self) -> None:
+        if version := await self._log.too_old_to_purge():
+            raise old_servers(version, ".".join(str(number) for number in PURGES_SINCE))
         grown = (self._grown_bytes, self._grown_entries)
         copy = self._replica.folder / f"{self._log.stream}.snapshot.new"
         try:
             position = decode_position(await asyncio.to_thread(self._replica.copy, copy, POSITION_CURSOR))
+            crash_point("snapshot.before-put")
             needed_from = await self._snapshots.put(copy, position)
         except OSError as error:
             what = f"The journal's state could not be copied: {error.strerror}."
             raise JournalError(what, mend="Is there room for the copy?", code="journal.path") from error
         finally:
             copy.unlink(missing_ok=True)
-        if needed_from:
+        crash_point("snapshot.after-put")
+        if needed_from and self._owns():
+            crash_point("snapshot.before-trim")
             await self._log.trim(needed_from)
+            crash_point("snapshot.after-trim")
         self._grown_bytes -= grown[0]
         self._grown_entries -= grown[1]
         self.made += 1

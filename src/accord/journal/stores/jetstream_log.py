@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,8 @@ RENEW_AFTER_S = 10.0  # without an acknowledgement: a new connection, to whichev
 CLOSE_WAIT_S = 2.0
 WINDOW = 64  # messages asked for at once
 HEADERS_SIZE_BYTES_MAX = 1024  # of a message's bytes, for its headers
+# Of the server: earlier ones replay a purge after a restart as one of everything (nats-server #4196, #4357).
+PURGES_SINCE = (2, 9, 21)
 DUPLICATE_WINDOW_S = 120.0  # the server's default; entries do not rely on it
 
 _WRONG_LAST_SEQUENCE = (10070, 10071)
@@ -74,6 +77,7 @@ class LogStream:
         self._nats = Client()
         self._js: JetStreamContext = self._nats.jetstream(timeout=ANSWER_WAIT_S)
         self._connected = asyncio.Event()
+        self._replicas = settings.replicas
         self._connected_once = False
         self._is_closed = False
 
@@ -166,6 +170,7 @@ class LogStream:
         info = await self._patiently(self._make_or_find)
         config = info.config
         replicas = config.num_replicas or 1
+        self._replicas = replicas
         if replicas < self.settings.replicas:
             what = f"it has {replicas} replicas, the project wants {self.settings.replicas}"
             raise unfit_stream(self.stream, what)
@@ -210,8 +215,31 @@ class LogStream:
         """Raises JournalError ``journal.unavailable``."""
         return _extent(await self._once(lambda: self._js.stream_info(self.stream)))
 
+    async def too_old_to_purge(self) -> str:
+        """The version of a server that loses more than it is told to when it restarts after a purge, '' when there is none among those of
+        the settings that answer and the one connected to. A stream of one replica has no log of purges that could be replayed."""
+        if self._replicas == 1:
+            return ""
+        versions = [_version(self._nats)]
+        versions += await asyncio.gather(*(self._version_of(server) for server in self.settings.servers))
+        return next((version for version in versions if version and version_numbers(version) < PURGES_SINCE), "")
+
+    async def _version_of(self, server: str) -> str:
+        """'' when it does not answer."""
+        client = Client()
+        try:
+            async with asyncio.timeout(CONNECT_WAIT_S):
+                await client.connect(
+                    [server], name="accord", error_cb=_unheard, allow_reconnect=False, **_identity(self.settings)
+                )
+                return _version(client)
+        except _ERRORS:
+            return ""
+        finally:
+            await _close(client)
+
     async def trim(self, first: int) -> None:
-        """Drops messages before ``first``. Raises JournalError ``journal.unavailable``."""
+        """Drops messages before ``first``; never on servers that are ``too_old_to_purge``. Raises JournalError ``journal.unavailable``."""
         await self._once(lambda: self._js.purge_stream(self.stream, seq=first))
 
     async def _once(self, ask: Callable[[], Any]) -> Any:
@@ -299,6 +327,21 @@ async def _close(client: Client) -> None:
     with contextlib.suppress(*_ERRORS):
         async with asyncio.timeout(CLOSE_WAIT_S):
             await client.close()
+
+
+async def _unheard(_error: Exception) -> None:
+    """Whoever asks sees that there was no answer."""
+
+
+def _version(client: Client) -> str:
+    found = client.connected_server_version
+    return f"{found.major}.{found.minor}.{found.patch}"
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """Of "2.9.21" or "2.11.0-RC.1"; what has none counts as old."""
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+    return tuple(int(number) for number in found.groups()) if found else ()
 
 
 def _extent(info: api.StreamInfo) -> Extent:

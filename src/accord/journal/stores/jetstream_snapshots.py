@@ -1,13 +1,15 @@
 """Snapshots of the state, beside the log: so that the log can be trimmed and an empty machine need not read all of it.
 
 Two objects take turns in the object store ``<stream>-snapshots`` (ADR-20 of NATS: chunks, SHA-256). Each says in its description which
-position of the log it holds. The log is kept from the older of the two on, so that either can be used.
+position of the log it holds. The log is kept from the older of the two on, so that either can be used: that one counts only when all of
+it was read and its digest fits, for a put that was cut off or a lost answer leaves a description without its chunks.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from nats.js.object_store import ObjectStore
 
 from accord.errors import JournalError
 from accord.journal.stores.jetstream_entries import Position, decode_position, encode_entry
-from accord.journal.stores.jetstream_faults import unavailable
+from accord.journal.stores.jetstream_faults import snapshot_damaged, unavailable
 
 STALLED_S = 10.0  # without a chunk: the fetch is given up
 _SLOTS = ("a", "b")
@@ -28,9 +30,13 @@ _ERRORS = (nats.errors.Error, OSError, TimeoutError)
 
 
 class Snapshot(msgspec.Struct, frozen=True):
+    """``id`` names this very copy: another one in its slot has another."""
+
     slot: str
     position: Position
     size_bytes: int
+    id: str
+    chunks: int
 
 
 class Snapshots:
@@ -64,39 +70,74 @@ class Snapshots:
                 except js_errors.NotFoundError:
                     continue
                 position = decode_position(bytes.fromhex(info.description or ""))
-                snapshots.append(Snapshot(slot, position, info.size or 0))
+                snapshots.append(Snapshot(slot, position, info.size or 0, info.nuid or "", info.chunks or 0))
         except _ERRORS as error:
             raise unavailable(error) from error
         return sorted(snapshots, key=lambda snapshot: -snapshot.position.seq)
 
     async def put(self, source: Path, position: Position) -> int:
-        """In the place of the older one, which goes when the new one is whole. Returns the position's seq from which on the log is still
-        needed: the other one's, or 0."""
-        known = await self.found()
-        slot = next((s for s in _SLOTS if s not in {k.slot for k in known}), "") or known[-1].slot
+        """In the place of one that is not whole or of another log, or else of the older one. Returns the seq from which on the log is still
+        needed: that of the one kept, or 0 when nothing may be trimmed, because the two were not seen to be whole. A copy that is no newer
+        than what is there is not put."""
+        own = [s for s in await self.found() if s.position.log == position.log]
+        kept = await self._first_whole(own)
+        if kept is not None and kept.position.seq >= position.seq:
+            return 0
+        slot = next(s for s in _SLOTS if kept is None or s != kept.slot)
+        await self._write(slot, source, position)
+        now = {s.slot: s for s in await self.found()}
+        new = now.get(slot)
+        if kept is None or now.get(kept.slot) != kept or new is None or new.position != position:
+            return 0
+        return min(kept.position.counted, position.counted) if await self._is_whole(new) else 0
+
+    async def _first_whole(self, snapshots: Sequence[Snapshot]) -> Snapshot | None:
+        for snapshot in snapshots:
+            if await self._is_whole(snapshot):
+                return snapshot
+        return None
+
+    async def _is_whole(self, snapshot: Snapshot) -> bool:
+        try:
+            with await asyncio.to_thread(Path(os.devnull).open, "wb", buffering=0) as nowhere:
+                await self._read(snapshot, nowhere)
+        except JournalError as error:
+            if error.code != "journal.corrupt":
+                raise
+            return False
+        return True
+
+    async def _write(self, slot: str, source: Path, position: Position) -> None:
         meta = api.ObjectMeta(description=encode_entry(position).hex())
         try:
             with source.open("rb") as data:
                 await (await self._objects()).put(slot, data, meta=meta)
         except _ERRORS as error:
             raise unavailable(error) from error
-        return max((s.position.counted for s in known if s.slot != slot), default=0)
 
     async def fetch(self, snapshot: Snapshot, to: Path) -> None:
-        """Checked against its digest. Raises JournalError ``journal.unavailable``, also when it comes no further."""
+        """Raises JournalError ``journal.corrupt`` when it is not whole, ``journal.unavailable``, also when it comes no further."""
         with to.open("wb", buffering=0) as file:
-            watched = _Watched(file)
+            await self._read(snapshot, file)
+
+    async def _read(self, snapshot: Snapshot, file: FileIO) -> None:
+        watched = _Watched(file)
+        try:
+            there = await self._chunks_of(snapshot)
+            if there != snapshot.chunks:  # reading would wait for the rest
+                raise snapshot_damaged(f"{there} of {snapshot.chunks} chunks are there")
             get = asyncio.ensure_future((await self._objects()).get(snapshot.slot, writeinto=watched))  # type: ignore[arg-type]
-            try:
-                await _while_it_moves(get, lambda: watched.written)
-            except js_errors.DigestMismatchError as error:
-                raise JournalError(
-                    "A snapshot of the journal is damaged.",
-                    mend="Remove that object from the object store; the older one is used then.",
-                    code="journal.corrupt",
-                ) from error
-            except _ERRORS as error:
-                raise unavailable(error) from error
+            await _while_it_moves(get, lambda: watched.written)
+        except js_errors.DigestMismatchError as error:
+            raise snapshot_damaged("its digest is another") from error
+        except _ERRORS as error:
+            raise unavailable(error) from error
+
+    async def _chunks_of(self, snapshot: Snapshot) -> int:
+        """As the leader has them."""
+        subject = f"$O.{self._bucket}.C.{snapshot.id}"
+        info = await self._context().stream_info(f"OBJ_{self._bucket}", subjects_filter=subject)
+        return (info.state.subjects or {}).get(subject, 0)
 
 
 async def _while_it_moves(work: asyncio.Future[Any], progress: Callable[[], int]) -> None:

@@ -9,7 +9,8 @@ from typing import Protocol
 from accord.journal.stores.sqlite_verify import verify as verify_sqlite
 from accord.observe.crash_points import POINTS
 
-MESSAGE_POINTS = tuple(point for point in POINTS if not point.startswith("bulk."))  # an engine of messages passes these
+# An engine of messages passes these.
+MESSAGE_POINTS = tuple(point for point in POINTS if not point.startswith(("bulk.", "snapshot.")))
 
 
 class Ground(Protocol):

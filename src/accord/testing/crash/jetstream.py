@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from accord.journal.stores.jetstream_entries import POSITION_CURSOR
-from accord.journal.stores.jetstream_log import LogSettings
+from accord.journal.stores.jetstream_log import PURGES_SINCE, LogSettings, version_numbers
 from accord.journal.stores.jetstream_verify import verify_log
 from accord.journal.stores.sqlite_replica import SqliteReplica
 from accord.journal.stores.sqlite_verify import verify as verify_file
+from accord.observe.crash_points import POINTS
 from accord.testing.crash.grounds import MESSAGE_POINTS, Ground
 from accord.testing.ports import free_port
 
 ONE, LEADER, ALL, MACHINE = "(a server killed)", "(leading server killed)", "(all servers killed)", "(machine lost)"
 STREAM = "crash"
+SNAPSHOT_POINTS = tuple(point for point in POINTS if point.startswith("snapshot."))
+SNAPSHOT_ENTRIES = 100  # so that one is made in most of the engine's lives
 SIZE = 3
 START_WITHIN_S = 60.0
 AWAY_S = 1.0  # how long one of three is away
@@ -33,7 +36,6 @@ class JetStreamGround:
     """Raises RuntimeError when there is no NATS server on this machine."""
 
     name = "NATS JetStream"
-    points = MESSAGE_POINTS
     blows: tuple[str, ...] = (ONE, LEADER, ALL, MACHINE)
     losses: tuple[str, ...] = (MACHINE,)
 
@@ -41,6 +43,7 @@ class JetStreamGround:
         self._program = shutil.which("nats-server") or ("/usr/sbin/nats-server" if _is_there() else "")
         if not self._program:
             raise RuntimeError("no NATS server found: install the package `nats-server`")
+        self.points = (*MESSAGE_POINTS, *(SNAPSHOT_POINTS if self._trims() else ()))
         self._journal = folder / ".accord" / "journal.db"
         self._ports = [(free_port(), free_port(), free_port()) for _ in range(SIZE)]
         self._servers: dict[int, subprocess.Popen[bytes]] = {}
@@ -48,7 +51,12 @@ class JetStreamGround:
 
     @property
     def store(self) -> str:
-        return f"store: {{kind: jetstream, servers: {list(self._urls)}, stream: {STREAM}}}, "
+        return f"store: {{kind: jetstream, servers: {list(self._urls)}, stream: {STREAM}, snapshot_entries: {SNAPSHOT_ENTRIES}}}, "
+
+    def _trims(self) -> bool:
+        """Beside older servers an engine makes no snapshots."""
+        told = subprocess.run([self._program, "-v"], capture_output=True, text=True, check=True).stdout  # noqa: S603
+        return version_numbers(told.rpartition("v")[2]) >= PURGES_SINCE
 
     @property
     def environment(self) -> dict[str, str]:

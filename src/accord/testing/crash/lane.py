@@ -40,6 +40,7 @@ PASSES_MAX = {
     "accept.": 5,
     "park.": 3,
     "undo.": 3,
+    "snapshot.": 1,
 }
 PASSES_OTHERWISE_MAX = 40
 PASSES_SHARED_MAX = 4  # where several engines share the work
