@@ -64,13 +64,20 @@ class Link:
         return self._frames is not None and self._frames.is_trusted and self._frames.is_open
 
     async def connect(self) -> None:
-        """At once when it is connected. Raises LinkLost when it cannot be within CONNECT_S, or the other knows another secret."""
+        """At once when it is connected. Raises LinkLost when it cannot be within CONNECT_S, the other knows another secret, or the link
+        is closed meanwhile."""
         if self.is_ready:
             return
         if self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
             self._connecting.add_done_callback(self._connected)
-        await asyncio.shield(self._connecting)
+        connecting = self._connecting
+        try:
+            await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            if connecting.cancelled():  # by `close`; else it is the one who waits that is to end
+                raise LinkLost(f"the link to {self._address} was closed") from None
+            raise
 
     def send(self, make: Callable[[int], Hand | Ask], then: Then, *, is_urgent: bool = False) -> None:
         """``make`` gets the number. ``then`` is called once. Only while ``is_ready``. ``is_urgent``: see ``sweep``."""

@@ -75,8 +75,10 @@ class Sender:
 
     async def run(self, budget: Callable[[int], Awaitable[bool]]) -> None:
         """Until ``budget`` says no more."""
+        topics = list(dict.fromkeys(TOPICS))  # each once at first: short runs too have all of them
         while await budget(self._batch):
-            topic = self._chance.choice(TOPICS)
+            topics = topics or self._chance.sample(TOPICS, len(TOPICS))
+            topic = topics.pop()
             events = []
             for _ in range(self._batch):
                 self._next += PARTS_EACH

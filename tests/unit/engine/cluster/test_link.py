@@ -128,6 +128,25 @@ def test_a_member_that_is_frozen_keeps_nobody_waiting_who_is_in_a_hurry() -> Non
     asyncio.run(work())
 
 
+def test_who_waits_for_a_connection_hears_that_the_link_was_closed() -> None:
+    """A member that is frozen takes connections and says nothing; when the others see that it is gone, its link is closed."""
+
+    async def work() -> None:
+        taken: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+        silent = await asyncio.start_server(lambda reader, writer: taken.set_result(writer), "127.0.0.1", 0)
+        link = Link(f"127.0.0.1:{silent.sockets[0].getsockname()[1]}", b"s", ignore)
+        waiting = [asyncio.create_task(link.connect()) for _ in range(2)]
+        guest = await taken
+        link.close()
+        for one in await asyncio.gather(*waiting, return_exceptions=True):
+            assert type(one) is LinkLost
+        guest.close()
+        silent.close()
+        await silent.wait_closed()
+
+    asyncio.run(work())
+
+
 def test_only_who_knows_the_secret_is_heard() -> None:
     async def work() -> None:
         house = House(b"right")
