@@ -30,7 +30,7 @@ def _check(flow: BulkFlow, mappings: Dict[str, Mapping], systems: Dict[str, Decl
     source = systems[flow.source.system]
     if not source.capabilities(flow.source).bulk_spread:
         what = f"'{flow.source.name}' (connector '{source.connector}') cannot be read in parts by a Spark cluster."
-        faults.add("flow.spark-source", place, what, f"Read an entity whose connector can, such as files. {polars}")
+        faults.add("flow.spark-source", place, what, f"Read files, or a PostgreSQL table with a key. {polars}")
     if flow.spec.read.cursor:
         what = "A flow on Spark reads everything, and this one reads changes only ('cursor')."
         faults.add("flow.spark-cursor", flow.spec.read_node.place_of("cursor"), what, f"Remove 'cursor'. {polars}")

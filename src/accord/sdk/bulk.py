@@ -56,6 +56,7 @@ class BulkRead(msgspec.Struct, frozen=True, kw_only=True):
     column keeps (a decimal without needless zeros, a time in UTC) is told among the odd ones, as it was written.
 
     ``partitions``: how many connections read at once (capability ``bulk_partitions``); batches and positions are the same for any number.
+    Where several machines read, at most so many at once; 1: each of their cores.
     """
 
     position: Any = None

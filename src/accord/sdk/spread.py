@@ -7,6 +7,7 @@ needs to be read there: addresses, credentials, declarations; never a live conne
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from accord.record import Entity
@@ -28,9 +29,9 @@ class ReadPart(Protocol):
 
 
 class SpreadSource(Protocol):
-    async def parts(self, entity: Entity, request: BulkRead) -> Sequence[ReadPart]:
-        """All that ``read_bulk`` would read, in the same order. A read taken up at the position of any batch gives the parts after
-        it. Raises ReadFailed."""
+    def parts(self, entity: Entity, request: BulkRead) -> AbstractAsyncContextManager[Sequence[ReadPart]]:
+        """All that ``read_bulk`` would read, in the same order and the same batches, whatever was read before. Parts can be read
+        until the context ends: it may hold what they share, such as a snapshot. Entering raises ReadFailed."""
         ...
 
     def heard(self, notes: Mapping[str, str]) -> None:

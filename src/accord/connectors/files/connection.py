@@ -71,15 +71,17 @@ class FilesConnection(Connection):
         except OSError as error:
             raise ReadFailed(outcome_of(error)) from None
 
-    async def parts(self, entity: Entity, request: BulkRead) -> Sequence[ReadPart]:
+    @contextlib.asynccontextmanager
+    async def parts(self, entity: Entity, request: BulkRead) -> AsyncIterator[Sequence[ReadPart]]:
         """See ``accord.sdk.spread``: a part per file, of large Parquet files several."""
         from accord.connectors.files.parts import parts_of
 
         files, start = await self._begun(entity, request)
         try:
-            return await asyncio.to_thread(lambda: parts_of(entity, self._settings, files, start, request))
+            found = await asyncio.to_thread(lambda: parts_of(entity, self._settings, files, start, request))
         except OSError as error:
             raise ReadFailed(outcome_of(error)) from None
+        yield found
 
     async def _begun(self, entity: Entity, request: BulkRead) -> tuple[list[Arrived], Position]:
         """What there is to read, and from where on. Raises ReadFailed, also when a file is not the one any more that was begun."""

@@ -59,7 +59,7 @@ def parts_of(
             continue
         is_here = (start.file, start.identity) == (file.name, file.identity)
         first = start if is_here else Position(file=file.name, identity=file.identity)
-        for row, before_row in _stretches(entity, file, first.row):
+        for row, before_row in _stretches(entity, file, first.row, request.rows):
             begins = Position(file.name, file.identity, first.offset, row, dict(done))
             ended = (file.name,) if before_row is None else ()
             found.append(FilePart(entity, settings, file, begins, request, before_row, ended))
@@ -67,12 +67,14 @@ def parts_of(
     return found
 
 
-def _stretches(entity: Entity, file: Arrived, first: int) -> Iterator[tuple[int, int | None]]:
-    """First row (from 0) of each part of a file, and the row before which it ends."""
+def _stretches(entity: Entity, file: Arrived, first: int, chunk: int) -> Iterator[tuple[int, int | None]]:
+    """First row (from 0) of each part of a file, and the row before which it ends: whole chunks, counted from the file's beginning, so
+    that a read taken up in the middle gives the same chunks."""
     rows = _rows_of(entity, file)
-    while rows is not None and rows - first > PART_ROWS:
-        yield first, first + PART_ROWS
-        first += PART_ROWS
+    part_rows = chunk * max(1, PART_ROWS // chunk)
+    while rows is not None and (end := first - first % part_rows + part_rows) < rows:
+        yield first, end
+        first = end
     yield first, None
 
 

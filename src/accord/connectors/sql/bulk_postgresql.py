@@ -71,9 +71,9 @@ class Copy:
             return False  # a null alone would be an empty line
         return all(_fits(self.plan.columns.fields[name].type, self.oids[name]) for name in self.selected)
 
-    def blocks(self) -> Generator[Block, None, None]:
+    def blocks(self, condition: sa.ColumnElement[bool] | None = None) -> Generator[Block, None, None]:
         """What the server sends, cut after ``request.rows`` rows."""
-        yield from cut(messages(self.connection, self.statement()), self.request.rows)
+        yield from cut(messages(self.connection, self.statement(condition)), self.request.rows)
 
     def literal(self, text: str | None) -> sa.ColumnElement[Any]:
         """Of no type of its own: the server takes it for the column's it is compared with."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -35,6 +36,7 @@ from accord.sdk.bulk import BulkRead, LoadSpec
 from accord.sdk.capture import Capture, ChangeStream
 from accord.sdk.connector import CallItem, Connection, Context, Operation, Page, ReadFailed, WriteItem, WriteMode
 from accord.sdk.shape import Shape
+from accord.sdk.spread import ReadPart
 
 LOAD_STATEMENT_MAX_S = 6 * 3600.0  # of a load's statement: a merge takes as long as the table is large, but ends
 _Pending = tuple[Sequence[WriteItem], "asyncio.Future[Outcome]"]
@@ -182,6 +184,16 @@ class SqlConnection(Connection):
         from accord.connectors.sql.bulk_connection import read_bulk
 
         return read_bulk(self.database, lambda c: self._plan(c, entity), request, self._settings)
+
+    def parts(self, entity: Entity, request: BulkRead) -> AbstractAsyncContextManager[Sequence[ReadPart]]:
+        """See ``accord.sdk.spread``; the address goes with every part."""
+        from accord.connectors.sql.bulk_parts import table_parts
+
+        url = read_url(self._settings, self._context.folder)
+        return table_parts(self.database, lambda c: self._plan(c, entity), entity, request, self._settings, url)
+
+    def heard(self, notes: Mapping[str, str]) -> None:
+        """Parts of a table note nothing."""
 
     async def get(self, entity: Entity, key: str) -> Outcome:
         def look() -> Outcome:

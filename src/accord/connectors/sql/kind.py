@@ -49,6 +49,7 @@ class SqlKind(KindBase):
             get=bool(entity.key),
             bulk_read=True,
             bulk_partitions=_can_partition(settings, entity),
+            bulk_spread=_can_partition(settings, entity),
             write=writes,
             idempotency=dict.fromkeys(writes, Idempotency.TRANSACTION),
             write_items_max=settings.write_items_max,

@@ -15,6 +15,7 @@ import functools
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -339,13 +340,20 @@ class BulkRun:
         source, nulls = await self._as_it_is_now()
         port = self._ports[source.system]
         connection: SpreadSource = port.connection  # type: ignore[assignment]
-        parts = await in_gate(port, self._lane, functools.partial(connection.parts, source, self._request(source)))
-        async for mapped in spark.mapped(self._flow.name, run.id, run.started, connection, parts, nulls):
-            if mapped.rows or self._is_begun:
-                yield mapped
-                continue
-            run.settling += mapped.read.ended  # files without rows
-            await self._settle_files()
+        request = self._request(source)
+        async with AsyncExitStack() as stack:
+            begin = functools.partial(stack.enter_async_context, connection.parts(source, request))
+            parts = await in_gate(port, self._lane, begin)
+            chunks = spark.mapped(
+                self._flow.name, run.id, run.started, connection, parts, nulls, at_once=request.partitions
+            )
+            stack.push_async_callback(chunks.aclose)
+            async for mapped in chunks:
+                if mapped.rows or self._is_begun:
+                    yield mapped
+                    continue
+                run.settling += mapped.read.ended  # files without rows
+                await self._settle_files()
 
     async def _as_it_is_now(self) -> tuple[Entity, frozenset[str]]:
         """The source without the fields that it has no more and that are read as null. Raises BulkFault when no row may move."""

@@ -150,8 +150,6 @@ def _check_partitions(spec: BulkSpec, system: DeclaredSystem, entity: Entity, fa
         return
     if spec.read.cursor:
         what = "'partitions' is for whole tables, not for changes by a cursor."
-    elif spec.engine == "spark":
-        what = "'partitions' is for engine polars; Spark reads in parts of its own."
     elif not system.capabilities(entity).bulk_partitions:
         what = (
             f"'{entity.name}' (connector '{system.connector}') cannot be read by several connections in one snapshot."

@@ -21,6 +21,8 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.connectors.sql.databases import fresh
+from tests.servers import Server, postgres  # noqa: F401 - the fixture
 from tests.spark import spark  # noqa: F401 - the fixture
 from tests.unit.engine.bulk.nightly import Ran, make, rows_of, run
 
@@ -152,6 +154,79 @@ def test_a_killed_run_on_spark_is_taken_up_and_every_row_is_there_once(tmp_path:
     ]
     assert accord(folder) == 0  # nothing is left to read, and Spark is not begun for that
     assert len(rows_of(folder)) == 270
+
+
+SHOP = """
+system: shop
+connector: sql
+settings: {{url: "{url}"}}
+entities:
+  orders:
+    key: [region, id]
+    fields:
+      region: string
+      id: integer
+      total: {{type: decimal, min: 0}}
+"""
+WAREHOUSE = """
+system: warehouse
+connector: sql
+settings: {{url: "{url}"}}
+entities:
+  orders:
+    table: spark_target
+    key: number
+    fields: {{number: string, total: decimal}}
+"""
+DOUBLED = """
+mapping: order
+from: shop.orders
+to: warehouse.orders
+fields: {number: region + text(id), total: total * 2}
+"""
+FROM_TABLE = """
+flow: nightly
+on: manual
+engine: spark
+read: {entity: shop.orders, chunk: 40000, partitions: 2}
+steps:
+  - validate: shop.orders
+  - {write: warehouse.orders, mapping: order, mode: append}
+"""
+
+
+@pytest.mark.server
+@pytest.mark.timeout(3 * RUN_DEADLINE_S)
+def test_a_killed_run_from_table_to_table_is_taken_up_and_every_row_is_there_once(
+    tmp_path: Path,
+    spark: str,  # noqa: F811
+    postgres: Server,  # noqa: F811
+) -> None:
+    database, rows = fresh("postgresql", tmp_path, postgres), 450_000  # three parts
+    database.execute(
+        "DROP TABLE IF EXISTS orders, spark_target",
+        "CREATE TABLE orders (region text, id bigint, total numeric, PRIMARY KEY (region, id))",
+        "INSERT INTO orders SELECT chr(97 + mod(i, 7)), i, CASE WHEN mod(i, 5000) = 0 THEN -1 ELSE i END "
+        f"FROM generate_series(1, {rows}) i",
+        "CREATE TABLE spark_target (number text, total numeric)",  # no key of its own: a row twice would show
+    )
+    more = {
+        "systems/shop.yaml": SHOP.format(url=database.url),
+        "systems/warehouse.yaml": WAREHOUSE.format(url=database.url),
+        "mappings/order.yaml": DOUBLED,
+        "accord.yaml": PROJECT,
+    }
+    folder = make(tmp_path / "project", FROM_TABLE, **more)
+    counted = "SELECT count(*), count(DISTINCT number), sum(total) FROM spark_target"
+    # in the second part: the chunk is there, its checkpoint is not
+    assert accord(folder, "bulk.after-write:7") == -signal.SIGKILL
+    assert database.rows(counted)[0][0] > 240_000
+    assert accord(folder) == 0
+    good = rows - rows // 5000
+    total = 2 * sum(n for n in range(1, rows + 1) if n % 5000)
+    assert database.rows(counted) == [(good, good, total)]
+    assert len(rejected(folder)) == rows // 5000
+    database.execute("DROP TABLE orders, spark_target")
 
 
 def test_what_spark_cannot_do_is_said_by_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import os
 import pickle
 import re
 import shutil
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,17 @@ class SparkFeed:
         return cls(project.environment.spec.spark, files, project.environment.name, _folder_of(project, state_folder))
 
     async def mapped(
-        self, flow: str, run: str, time: Any, source: SpreadSource, parts: Sequence[ReadPart], nulls: frozenset[str]
-    ) -> AsyncIterator[Mapped]:
-        """Raises ReadFailed, SparkFault."""
+        self,
+        flow: str,
+        run: str,
+        time: Any,
+        source: SpreadSource,
+        parts: Sequence[ReadPart],
+        nulls: frozenset[str],
+        *,
+        at_once: int = 1,
+    ) -> AsyncGenerator[Mapped, None]:
+        """``at_once``: parts that are read at the same time; 1: as many as the cluster has cores. Raises ReadFailed, SparkFault."""
         if not self._files:
             raise SparkFault("A project that is not in a folder cannot be sent to Spark.", mend="Use engine: polars.")
         if not parts:
@@ -72,12 +80,14 @@ class SparkFeed:
         tasks = [Task(part, number == len(parts) - 1) for number, part in enumerate(parts)]
         size = max(1, int(context.defaultParallelism)) * PARTS_PER_CORE
         waves = [tasks[start : start + size] for start in range(0, len(tasks), size)]
-        coming = asyncio.ensure_future(asyncio.to_thread(_collected, context, job, waves[0]))
+        coming = asyncio.ensure_future(asyncio.to_thread(_collected, context, job, waves[0], at_once))
         try:
             for number in range(len(waves)):
                 wave = await coming
                 if number + 1 < len(waves):
-                    coming = asyncio.ensure_future(asyncio.to_thread(_collected, context, job, waves[number + 1]))
+                    coming = asyncio.ensure_future(
+                        asyncio.to_thread(_collected, context, job, waves[number + 1], at_once)
+                    )
                 for worked in wave:
                     source.heard(worked.notes)
                     for name in worked.chunks:
@@ -91,11 +101,15 @@ class SparkFeed:
             await asyncio.to_thread(shutil.rmtree, folder, True)
 
 
-def _collected(context: Any, job: Job, tasks: Sequence[Task]) -> list[Worked]:
-    """One job of Spark, a task per part. Raises ReadFailed for what has failed on every attempt."""
+def _collected(context: Any, job: Job, tasks: Sequence[Task], at_once: int) -> list[Worked]:
+    """One job of Spark: a task per part, or ``at_once`` tasks with several parts each.
+
+    Raises ReadFailed for what has failed on every attempt.
+    """
     context.setJobGroup(job.run, f"accord {job.flow}", interruptOnCancel=True)
+    slices = len(tasks) if at_once == 1 else min(at_once, len(tasks))
     try:
-        found: list[Worked] = context.parallelize(tasks, len(tasks)).map(partial(work, job)).collect()
+        found: list[Worked] = context.parallelize(tasks, slices).map(partial(work, job)).collect()
     except AccordError:
         raise
     except Exception as error:
