@@ -97,7 +97,8 @@ def sum_of(checksum: str, frame: Any) -> str:
         hashed = frame.hash_rows(seed=0)
     except Exception:  # noqa: BLE001 - Polars cannot hash every nested type
         hashed = frame.select(row=_as_text(frame))["row"].hash(seed=0)
-    total = (int(checksum, 16) + sum(hashed.to_list())) % 2**64
+    high, low = (hashed // 2**32).sum(), (hashed % 2**32).sum()  # the sum of the whole would overflow
+    total = (int(checksum, 16) + high * 2**32 + low) % 2**64
     return f"{total:x}"
 
 
