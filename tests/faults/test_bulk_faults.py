@@ -50,6 +50,23 @@ def test_rows_that_are_not_unique_or_too_long_become_rejects_that_say_so(
     assert "same unique value" in str(told["5"])
 
 
+def test_a_load_that_stops_for_its_rejects_keeps_the_chunks_that_were_on_their_way(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    db = Db(postgres, "stopped")
+    db.do("CREATE TABLE log (number TEXT, total NUMERIC)")
+    flow = APPENDS.replace("chunk: 10}", "chunk: 10}\nstop_after: 20%")
+    make(tmp_path, flow, **{"systems/warehouse.yaml": WAREHOUSE.format(url=db.url)})
+    put_orders(tmp_path, [(n, f"R{n}", -1 if n > 20 else n) for n in range(1, 31)])
+    ran = run(tmp_path)
+    assert (ran.record.state, ran.record.code) == ("failed", "engine.bulk-rejects")
+    assert (ran.record.rows, ran.record.chunk, db.count("log")) == (20, 2, 20)
+    put_orders(tmp_path, [(n, f"R{n}", n) for n in range(21, 31)])
+    done = run(tmp_path)
+    assert (done.record.state, done.counts, done.record.differences()) == ("done", (30, 30, 0, 0), [])
+    assert db.count("log") == 30
+
+
 API = """
 system: shop
 connector: http

@@ -12,10 +12,11 @@ T = TypeVar("T")
 async def read_ahead(
     source: Generator[T, None, None], run: Callable[..., Awaitable[Any]] = asyncio.to_thread
 ) -> AsyncGenerator[T, None]:
-    """The items of ``source``, one made ahead. ``run`` runs a function on a thread. ``source`` is closed at the end, on a thread."""
+    """The items of ``source``, one made ahead. ``run`` runs a function on a thread. ``source`` is closed at the end, on a thread, when no
+    other is in it any more: who takes the items may be cancelled while one is made."""
     ahead: asyncio.Future[T | None] = asyncio.ensure_future(run(next, source, None))
     try:
-        while (item := await ahead) is not None:
+        while (item := await asyncio.shield(ahead)) is not None:
             ahead = asyncio.ensure_future(run(next, source, None))
             yield item
     finally:

@@ -49,26 +49,33 @@ async def closing(items: AsyncIterator[object]) -> AsyncIterator[None]:
 
 
 async def ahead(items: AsyncIterator[T], most: int) -> AsyncGenerator[T, None]:
-    """The same items, made by a task of its own that is at most ``most`` of them ahead. What it raises is raised here in its place."""
-    queue: asyncio.Queue[tuple[T | None, BaseException | None]] = asyncio.Queue(most)
+    """The same items, made by a task of its own: at most ``most`` of them are being made or wait to be taken. What it raises is raised
+    here in its place, or heard by nobody when nobody takes items any more."""
+    made: asyncio.Queue[tuple[T | None, BaseException | None]] = asyncio.Queue()
+    room = asyncio.Semaphore(most)
 
     async def fill() -> None:
+        end: BaseException = StopAsyncIteration()
         try:
             async with closing(items):
+                await room.acquire()
                 async for item in items:
-                    await queue.put((item, None))
-            await queue.put((None, StopAsyncIteration()))
-        except Exception as error:  # noqa: BLE001 (whoever takes the items hears of it)
-            await queue.put((None, error))
+                    made.put_nowait((item, None))
+                    await room.acquire()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (whoever takes the items hears of it)
+            end = error
+        finally:
+            made.put_nowait((None, end))
 
     task = asyncio.create_task(fill())
     try:
         while True:
-            item, error = await queue.get()
+            item, error = await made.get()
             if isinstance(error, StopAsyncIteration):
                 return
             if error is not None:
                 raise error
+            room.release()
             yield item  # type: ignore[misc]
     finally:
         task.cancel()

@@ -14,7 +14,7 @@ import asyncio
 import functools
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from accord.engine.bulk.spark.feed import SparkFeed
 
 RefusedRows: TypeAlias = "dict[int, tuple[str, Problem, tuple[StepResult, ...]]]"  # by number
-AHEAD = 1  # chunks read, and chunks mapped, that wait, beside those at work: more only take memory
+AHEAD = 1  # chunks that are read or wait for the mapping, and as many mapped: more only take memory
 BURIED_AT_ONCE = 1_000  # rejects of one commit
 WHOLE = (LoadMode.REPLACE, LoadMode.DELETE_MISSING)
 
@@ -240,23 +240,24 @@ class BulkRun:
             else:
                 chunks = ahead(self._mapped(mapper, ahead(self._read(), AHEAD), known), AHEAD)
             try:
-                async for mapped in chunks:
-                    if self._stop.is_set():
-                        raise Stopped
+                while True:
+                    try:
+                        mapped = await self._next(mapper, chunks, run.chunk + len(under_way))
+                    except Exception:
+                        while under_way:  # what was on its way before is kept, whatever the source holds at the next attempt
+                            await self._settle(mapper, under_way, seen)
+                        raise
+                    if mapped is None:
+                        break
                     if not has_begun:
                         await self._begin(loads)
                         has_begun = True
-                    await self._check_rejects(mapper, mapped)
                     number = run.chunk + len(under_way)
                     under_way.append((mapped, asyncio.create_task(self._write(loads, number, mapped))))
                     if len(under_way) >= at_once:
                         await self._settle(mapper, under_way, seen)
                 while under_way:
                     await self._settle(mapper, under_way, seen)
-            except Stopped:
-                while under_way:
-                    await self._settle(mapper, under_way, seen)
-                raise
             finally:
                 for _, task in under_way:
                     task.cancel()
@@ -371,14 +372,23 @@ class BulkRun:
                 known.add(read)
                 yield mapped
 
-    async def _check_rejects(self, mapper: Mapper, mapped: Mapped) -> None:
+    async def _next(self, mapper: Mapper, chunks: AsyncGenerator[Mapped, None], number: int) -> Mapped | None:
+        """The chunk with that number, None at the end. Raises Stopped, ReadFailed, BulkFault."""
+        mapped = await anext(chunks, None)
+        if mapped is not None:
+            if self._stop.is_set():
+                raise Stopped
+            await self._check_rejects(mapper, mapped, number)
+        return mapped
+
+    async def _check_rejects(self, mapper: Mapper, mapped: Mapped, number: int) -> None:
         """Before the chunk is written: a load that goes wrong stops before it does harm."""
         self._ahead_rows += mapped.rows
         self._ahead_rejected += len(mapped.refused)
         stop = self._stop_after
         if stop is None or not stop.is_passed(self._ahead_rejected, self._ahead_rows):
             return
-        rejects = await asyncio.to_thread(_rejects, mapper, mapped, self.record.chunk, {})
+        rejects = await asyncio.to_thread(_rejects, mapper, mapped, number, {})
         await self._bury(rejects, ())
         what = f"{self._ahead_rejected} of {self._ahead_rows} rows are rejects: more than {stop}."
         mend = "`accord rejects list` shows them. Mend the source and `accord bulk resume`, or resume with --accept-rejects."
