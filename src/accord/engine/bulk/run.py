@@ -244,7 +244,9 @@ class BulkRun:
                     try:
                         mapped = await self._next(mapper, chunks, run.chunk + len(under_way))
                     except Exception:
-                        while under_way:  # what was on its way before is kept, whatever the source holds at the next attempt
+                        while (
+                            under_way
+                        ):  # what was on its way before is kept, whatever the source holds at the next attempt
                             await self._settle(mapper, under_way, seen)
                         raise
                     if mapped is None:
