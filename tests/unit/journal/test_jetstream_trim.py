@@ -15,7 +15,7 @@ from tests.unit.journal.test_jetstream import Machine, accepts, administrator, i
 from accord.journal.stores.jetstream_entries import Position
 from accord.journal.stores.jetstream_keep import KeepSettings
 from accord.journal.stores.jetstream_log import PURGES_SINCE, version_numbers
-from accord.journal.stores.jetstream_snapshots import Snapshot, Snapshots
+from accord.journal.stores.jetstream_snapshots import Snapshot, Snapshots, _while_it_moves
 
 pytestmark = pytest.mark.server
 OFTEN = KeepSettings(entries=10, size_bytes=0)
@@ -200,3 +200,16 @@ def test_an_empty_machine_has_everything_after_all_servers_were_killed(stream: s
 )
 def test_which_servers_are_too_old_to_purge(version: str, is_old: bool) -> None:
     assert (version_numbers(version) < PURGES_SINCE) == is_old
+
+
+def test_a_snapshot_is_not_read_on_when_who_asked_for_it_has_gone() -> None:
+    async def work() -> None:
+        reading = asyncio.ensure_future(asyncio.Event().wait())
+        asking = asyncio.ensure_future(_while_it_moves(reading, lambda: 0))
+        await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert reading.cancelled()
+
+    asyncio.run(work())

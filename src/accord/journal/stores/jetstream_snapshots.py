@@ -8,7 +8,6 @@ it was read and its digest fits, for a put that was cut off or a lost answer lea
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from io import FileIO
 from pathlib import Path
@@ -99,8 +98,7 @@ class Snapshots:
 
     async def _is_whole(self, snapshot: Snapshot) -> bool:
         try:
-            with await asyncio.to_thread(Path(os.devnull).open, "wb", buffering=0) as nowhere:
-                await self._read(snapshot, nowhere)
+            await self._read(snapshot, None)
         except JournalError as error:
             if error.code != "journal.corrupt":
                 raise
@@ -120,7 +118,7 @@ class Snapshots:
         with to.open("wb", buffering=0) as file:
             await self._read(snapshot, file)
 
-    async def _read(self, snapshot: Snapshot, file: FileIO) -> None:
+    async def _read(self, snapshot: Snapshot, file: FileIO | None) -> None:
         watched = _Watched(file)
         try:
             there = await self._chunks_of(snapshot)
@@ -142,28 +140,28 @@ class Snapshots:
 
 async def _while_it_moves(work: asyncio.Future[Any], progress: Callable[[], int]) -> None:
     before = -1
-    while True:
-        done, _ = await asyncio.wait([work], timeout=STALLED_S)
-        if done:
-            await work
-            return
-        if progress() == before:
+    try:
+        while not (await asyncio.wait([work], timeout=STALLED_S))[0]:
+            if progress() == before:
+                raise TimeoutError("the snapshot comes no further")
+            before = progress()
+        await work
+    finally:
+        if not work.done():
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
-            raise TimeoutError("the snapshot comes no further")
-        before = progress()
 
 
 class _Watched:
-    """A file that counts what was written to it."""
+    """Counts what is written, to the file if there is one."""
 
-    def __init__(self, file: FileIO) -> None:
+    def __init__(self, file: FileIO | None) -> None:
         self._file = file
         self.written = 0
 
     def write(self, data: bytes) -> int:
         self.written += len(data)
         view = memoryview(data)
-        while view:
+        while self._file is not None and view:
             view = view[self._file.write(view) :]
         return len(data)
