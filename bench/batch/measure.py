@@ -57,6 +57,15 @@ def resident_bytes(root: int) -> int:
     return total
 
 
+def peak_bytes(root: int) -> int:
+    """Of the process itself, the most it ever had. (``ru_maxrss`` would count what its parent had when it started it.)"""
+    try:
+        status = Path(f"/proc/{root}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+
+
 def server_cpu_s(root: int) -> float:
     """Of the server, its processes alive, and those that ended."""
     ticks = 0
@@ -80,7 +89,7 @@ def measured(command: Sequence[str], server_pid: int, environment: dict[str, str
         def watch() -> None:
             nonlocal peak
             while not has_ended.wait(SAMPLE_S):
-                peak = max(peak, resident_bytes(process.pid))
+                peak = max(peak, resident_bytes(process.pid), peak_bytes(process.pid))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -99,7 +108,7 @@ def measured(command: Sequence[str], server_pid: int, environment: dict[str, str
         working_s=_working_s(said, wall_s),
         cpu_s=used.ru_utime + used.ru_stime,
         server_cpu_s=server_cpu_s(server_pid) - before,
-        peak_mb=max(peak, used.ru_maxrss * 1024) / 1e6,
+        peak_mb=peak / 1e6,
     )
 
 
