@@ -55,17 +55,18 @@ def main() -> None:
     for fault in report.faults:
         sys.stdout.write(f"FAULT {fault}\n")
     if given.keep:
-        Path(given.keep).write_text(_page(report, text, given.store, given.nodes))
+        Path(given.keep).write_text(_page(report, text, given.nodes))
     sys.exit(1 if report.faults or missed else 0)
 
 
-def _page(report: Report, text: str, store: str, nodes: int) -> str:
+def _page(report: Report, text: str, nodes: int) -> str:
     command = f"make crash ARGS='{shlex.join(sys.argv[1:])}'"
     verdict = "\n".join(f"- FAULT {fault}" for fault in report.faults) or "Every guarantee held."
     today = dt.datetime.now(dt.UTC).date().isoformat()
     return (
         f"# Crash laboratory, {today}\n\n`{command}` on {platform.system()} {platform.machine()}, Python"
-        f" {platform.python_version()}, journal in {store}, engines per lane: {nodes}.\n\n{text}\n{verdict}\n\n{report.kills_table()}\n"
+        f" {platform.python_version()}, journal in {report.store}, engines per lane: {nodes}.\n\n"
+        f"{text}\n{verdict}\n\n{report.kills_table()}\n"
     )
 
 

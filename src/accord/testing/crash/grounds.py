@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,8 @@ MESSAGE_POINTS = tuple(point for point in POINTS if not point.startswith(("bulk.
 
 class Ground(Protocol):
     """Use as an async context manager. ``points`` an engine can pass on it; ``blows``: what else happens to it, by name, and ``losses``
-    those of them that happen while no engine runs. ``store``: the project's setting; ``environment`` what that refers to."""
+    those of them that happen while no engine runs. ``store``: the project's setting; ``environment`` what that refers to. ``name``: with
+    its version."""
 
     name: str
     points: tuple[str, ...]
@@ -44,7 +46,7 @@ class Ground(Protocol):
 
 
 class SqliteGround:
-    name = "SQLite"
+    name = f"SQLite {sqlite3.sqlite_version}"
     points = MESSAGE_POINTS
     blows: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()

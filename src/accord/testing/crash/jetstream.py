@@ -35,7 +35,6 @@ AWAY_S = 1.0  # how long one of three is away
 class JetStreamGround:
     """Raises RuntimeError when there is no NATS server on this machine."""
 
-    name = "NATS JetStream"
     blows: tuple[str, ...] = (ONE, LEADER, ALL, MACHINE)
     losses: tuple[str, ...] = (MACHINE,)
 
@@ -43,7 +42,11 @@ class JetStreamGround:
         self._program = shutil.which("nats-server") or ("/usr/sbin/nats-server" if _is_there() else "")
         if not self._program:
             raise RuntimeError("no NATS server found: install the package `nats-server`")
-        self.points = (*MESSAGE_POINTS, *(SNAPSHOT_POINTS if self._trims() else ()))
+        told = subprocess.run([self._program, "-v"], capture_output=True, text=True, check=True).stdout  # noqa: S603
+        version = told.rpartition("v")[2].strip()
+        self.name = f"NATS JetStream {version}"
+        trims = version_numbers(version) >= PURGES_SINCE  # beside older servers an engine makes no snapshots
+        self.points = (*MESSAGE_POINTS, *(SNAPSHOT_POINTS if trims else ()))
         self._journal = folder / ".accord" / "journal.db"
         self._ports = [(free_port(), free_port(), free_port()) for _ in range(SIZE)]
         self._servers: dict[int, subprocess.Popen[bytes]] = {}
@@ -52,11 +55,6 @@ class JetStreamGround:
     @property
     def store(self) -> str:
         return f"store: {{kind: jetstream, servers: {list(self._urls)}, stream: {STREAM}, snapshot_entries: {SNAPSHOT_ENTRIES}}}, "
-
-    def _trims(self) -> bool:
-        """Beside older servers an engine makes no snapshots."""
-        told = subprocess.run([self._program, "-v"], capture_output=True, text=True, check=True).stdout  # noqa: S603
-        return version_numbers(told.rpartition("v")[2]) >= PURGES_SINCE
 
     @property
     def environment(self) -> dict[str, str]:

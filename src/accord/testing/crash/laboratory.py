@@ -28,6 +28,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     violations: tuple[str, ...]
     network: dict[str, int]
     seconds: float
+    store: str
     points: tuple[str, ...] = tuple(POINTS)
 
     @property
@@ -100,7 +101,7 @@ async def run_laboratory(folder: Path, plan: Plan, lanes: int = 1, store: str = 
     part = msgspec.structs.replace(plan, kills=-(-plan.kills // lanes), messages=-(-plan.messages // lanes))
     plans = [msgspec.structs.replace(part, seed=plan.seed + lane) for lane in range(lanes)]
     results = await asyncio.gather(*(Lane(folder / f"lane{n}", one, grounds[n]).run() for n, one in enumerate(plans)))
-    return _sum(results, tuple(point for point in plan.points if point in grounds[0].points))
+    return _sum(results, tuple(point for point in plan.points if point in grounds[0].points), grounds[0].name)
 
 
 def _ground(store: str, folder: Path) -> Ground:
@@ -115,7 +116,7 @@ def _ground(store: str, folder: Path) -> Ground:
     return PostgresqlGround()
 
 
-def _sum(results: list[LaneResult], points: tuple[str, ...]) -> Report:
+def _sum(results: list[LaneResult], points: tuple[str, ...], store: str) -> Report:
     kills: Counter[str] = Counter()
     for one in results:
         kills.update(one.kills)
@@ -129,5 +130,6 @@ def _sum(results: list[LaneResult], points: tuple[str, ...]) -> Report:
         violations=tuple(v for one in results for v in one.violations),
         network=dict(sum((Counter(one.network) for one in results), Counter())),
         seconds=max(one.seconds for one in results),
+        store=store,
         points=points,
     )

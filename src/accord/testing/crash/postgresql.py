@@ -38,7 +38,6 @@ _DOWNGRADE = """
 class PostgresqlGround:
     """With ``fsync``, as a real one has it. Raises RuntimeError when there is no PostgreSQL on this machine."""
 
-    name = "PostgreSQL"
     points = tuple(point for point in MESSAGE_POINTS if not point.startswith("checkpoint."))
     blows: tuple[str, ...] = (STOPPED, KILLED)
     losses: tuple[str, ...] = ()
@@ -53,6 +52,8 @@ class PostgresqlGround:
                 "no PostgreSQL server found: install the package `postgresql`, or put its `bin` into PATH"
             )
         self._bin = Path(found).resolve().parent
+        told = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S603
+        self.name = told.strip().removeprefix("postgres (").replace(")", "", 1)
         self._port = free_port()
         self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None  # the server refuses to be root
         self._process: subprocess.Popen[bytes] | None = None
