@@ -84,7 +84,7 @@ class People(threading.Thread):
     def __init__(
         self, server: PostgresServer, changes: int, seed: int, *, rows_max: int = 40, ids: int = 2_000
     ) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.server = server
         self.wanted = changes
         self.done = 0
