@@ -23,3 +23,8 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+def resize(disk: Path, size_bytes: int) -> None:
+    """Of a small disk; not below what is used."""
+    subprocess.run(["mount", "-o", f"remount,size={size_bytes}", str(disk)], check=True)

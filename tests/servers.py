@@ -140,13 +140,22 @@ class PostgresServer(Server):
     scheme = "postgresql"
     database = "postgres"
 
-    def __init__(self, folder: Path, initdb: str, *, is_synced: bool = False, wal_level: str = "logical") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        initdb: str,
+        *,
+        is_synced: bool = False,
+        wal_level: str = "logical",
+        made_with: Sequence[str] = (),
+    ) -> None:
+        """``made_with``: further options of initdb."""
         super().__init__(folder)
         self.wal_level = wal_level
         self.is_synced = is_synced
         self.bin = Path(initdb).resolve().parent
         arguments = ["-D", str(folder / "data"), "-U", "accord", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"]
-        self.run([str(self.bin / "initdb"), *arguments])
+        self.run([str(self.bin / "initdb"), *arguments, *made_with])
 
     def command(self) -> list[str]:
         options: dict[str, object] = {
@@ -301,7 +310,7 @@ class NatsCluster:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def server_folder() -> Iterator[Path]:
     """A short path other users may enter (a socket's path is at most 107 bytes long)."""
     with tempfile.TemporaryDirectory(prefix="accord-db-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
@@ -327,7 +336,7 @@ def need_postgres() -> str:
 def running_postgres(*, is_synced: bool = False, wal_level: str = "logical") -> Iterator[PostgresServer]:
     """``is_synced``: with fsync, as a real one has it; for measuring."""
     initdb = need_postgres()
-    with _folder() as folder:
+    with server_folder() as folder:
         server = PostgresServer(folder, initdb, is_synced=is_synced, wal_level=wal_level)
         server.start()
         try:
@@ -343,7 +352,7 @@ BINLOG = ("--log-bin=binlog", "--server-id=1", "--binlog-format=ROW", "--binlog-
 def running_mariadb(options: Sequence[str] = ()) -> Iterator[MariaServer]:
     """``options``: further ones of the server; ``BINLOG`` for one whose changes can be read."""
     mariadbd = _need("mariadbd", "mariadb-server", "usr/sbin/mariadbd")
-    with _folder() as folder:
+    with server_folder() as folder:
         server = MariaServer(folder, mariadbd, options)
         server.start()
         try:
@@ -356,7 +365,7 @@ def running_mariadb(options: Sequence[str] = ()) -> Iterator[MariaServer]:
 def running_nats(size: int = 3) -> Iterator[NatsCluster]:
     program = need_nats()
     ports = [free_port() for _ in range(size)]
-    with _folder() as folder:
+    with server_folder() as folder:
         servers = []
         for number, port in enumerate(ports, start=1):
             own = folder / f"n{number}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import shutil
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from tests.disks import small_disk
+from tests.disks import resize, small_disk
+from tests.faults.bulk_faults import WAREHOUSE, Db
+from tests.servers import PostgresServer, need_postgres, server_folder
 from tests.unit.engine.bulk.nightly import NIGHTLY, make, put_orders, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("load"), pytest.mark.timeout(120)]
@@ -70,7 +72,46 @@ def test_a_full_disk_stops_the_load_and_room_lets_it_go_on(tmp_path: Path, kind:
         assert "accord bulk resume" in full.record.error
         assert full.record.rows < ROWS
         assert full.rejects == []
-        subprocess.run(["mount", "-o", "remount,size=64000000", str(disk)], check=True)
+        resize(disk, 64_000_000)
         done = run(tmp_path)
         assert (done.record.state, done.counts, done.record.differences()) == ("done", (ROWS, ROWS, 0, 0), [])
         assert numbers(kind, disk) == list(range(1, ROWS + 1))
+
+
+SERVER_ROOM_BYTES = 2_500_000
+SMALL_LOG = ("--wal-segsize=1",)  # MB: the log takes its room in pieces of this
+
+KEEPS_ITS_LOG = "SELECT pg_create_physical_replication_slot('held', true)"  # else a server that begins again finds room
+SAYS = {"data": "no room left: make room on its disk", "log": "its own log says why (a full disk"}
+
+
+@pytest.mark.parametrize("full", ["data", "log"])
+def test_a_full_disk_under_a_database_server_stops_the_load_and_room_lets_it_go_on(tmp_path: Path, full: str) -> None:
+    """``log``: the server ends at once, seldom with time to tell whom it serves."""
+    initdb = need_postgres()
+    with server_folder() as folder, small_disk(folder / full, 400_000_000) as disk:
+        shutil.chown(disk, "nobody")
+        server = PostgresServer(folder, initdb, made_with=(*SMALL_LOG, f"--waldir={folder / 'log'}"))
+        server.start()
+        try:
+            db = Db(server, "warehouse")
+            db.do("CREATE TABLE log (number TEXT, total NUMERIC)", KEEPS_ITS_LOG)
+            make(tmp_path, APPENDS, **{"systems/warehouse.yaml": WAREHOUSE.format(url=db.url)})
+            put_orders(tmp_path, [(n, name(n), n) for n in range(1, ROWS + 1)])
+            resize(disk, shutil.disk_usage(disk).used + SERVER_ROOM_BYTES)
+            stopped = run(tmp_path)
+            assert (stopped.record.state, stopped.record.differences()) == ("failed", [])
+            assert SAYS[full] in stopped.record.error, stopped.record.error
+            assert "accord bulk resume" in stopped.record.error
+            assert stopped.record.rows < ROWS
+            assert stopped.rejects == []
+            resize(disk, 400_000_000)
+            server.kill()
+            server.start()
+            done = run(tmp_path)
+            assert (done.record.state, done.counts, done.record.differences()) == ("done", (ROWS, ROWS, 0, 0), [])
+            assert [int(text[:4]) for (text,) in db.rows("SELECT number FROM log ORDER BY 1")] == list(
+                range(1, ROWS + 1)
+            )
+        finally:
+            server.stop()

@@ -106,6 +106,8 @@ def verdict_of(error: BaseException) -> Verdict:
     if isinstance(error, exc.TimeoutError):
         return Verdict("retry", "no database connection became free in time; raise `connections_max`")
     original = getattr(error, "orig", None) or error
+    if getattr(original, "sqlstate", None) == _PG_FULL:  # a server whose log has no room ends with it
+        return Verdict("reconnect", f"{_FULL} ({_label(original)})")
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
         return Verdict("reconnect", f"the connection to the database was lost ({_label(original)})")
     for dialect in (_postgresql, _mysql, _sqlite):
@@ -149,8 +151,6 @@ def _postgresql(original: BaseException) -> Verdict | None:
         return Verdict(
             "retry", f"{_PG_RETRY[state]} in the database", is_transient_conflict=state in ("40001", "40P01")
         )
-    if state == _PG_FULL:
-        return Verdict("reconnect", f"{_FULL} ({_label(original)})")
     if state.startswith(_PG_RECONNECT):
         return Verdict("reconnect", f"the database is not available ({_label(original)})")
     if state.startswith("23"):

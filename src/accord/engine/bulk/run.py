@@ -101,6 +101,7 @@ class BulkRun:
         self._stop_after: StopAfter | None = None
         self._accepts_rejects = False
         self._is_begun = False
+        self._first_reason = ""  # of attempts that failed one after another
         self._began_s = 0.0
         self._ahead_rows = self._ahead_rejected = 0
         self.record = RunRecord(id="", flow=flow.name, started=clock.now())
@@ -191,10 +192,16 @@ class BulkRun:
     async def _pause(self, outcome: Outcome, failures: int) -> None:
         policy = self._flow.flow.policy
         reason = getattr(outcome, "reason", str(outcome))
+        if failures == 1:
+            self._first_reason = reason
         is_away = isinstance(outcome, Reconnect) and self._is_patient
         if failures >= policy.attempts and not is_away:
-            mend = "When it is well again, `accord bulk resume` goes on behind the last chunk."
-            raise BulkFault(f"Given up after {failures} attempts: {reason}.", mend=mend)
+            first = f"; at first: {self._first_reason}" if self._first_reason != reason else ""
+            why = "If a server ended, its own log says why (a full disk, for example). " * isinstance(
+                outcome, Reconnect
+            )
+            mend = f"{why}When it is well again, `accord bulk resume` goes on behind the last chunk."
+            raise BulkFault(f"Given up after {failures} attempts: {reason}{first}.", mend=mend)
         wait_s = max(getattr(outcome, "after_s", None) or 0.0, backoff_s(policy, failures, random.uniform(0.5, 1.0)))
         await self._sleep(wait_s, reason)
 
