@@ -9,6 +9,7 @@ import platform
 import shlex
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
@@ -46,7 +47,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="accord-crash-") as folder,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        report = runner.run(run_laboratory(Path(folder), plan, given.lanes, given.store))
+        report = runner.run(run_laboratory(Path(folder), plan, given.lanes, given.store, _progress(given.kills)))
     text = f"{report.table()}\n\n{report.summary()}\n"
     sys.stdout.write(text)
     missed = report.points_missed
@@ -57,6 +58,13 @@ def main() -> None:
     if given.keep:
         Path(given.keep).write_text(_page(report, text, given.nodes))
     sys.exit(1 if report.faults or missed else 0)
+
+
+def _progress(wanted: int) -> Callable[[int, int], None]:
+    def tell(kills: int, messages: int) -> None:
+        sys.stderr.write(f"{kills:,} of {wanted:,} kills, {messages:,} messages\n")
+
+    return tell
 
 
 def _page(report: Report, text: str, nodes: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,8 @@ from accord.testing.crash.counts import Tally
 from accord.testing.crash.grounds import Ground, SqliteGround
 from accord.testing.crash.lane import RANDOM, Lane, LaneResult, Plan
 from accord.testing.crash.project import TARGETS
+
+TOLD_EVERY_S = 30.0  # a full run takes half an hour
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,13 +98,31 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-async def run_laboratory(folder: Path, plan: Plan, lanes: int = 1, store: str = "sqlite") -> Report:
-    """Splits kills and messages over ``lanes`` engines at once, each in a folder of its own under ``folder``."""
+async def run_laboratory(
+    folder: Path,
+    plan: Plan,
+    lanes: int = 1,
+    store: str = "sqlite",
+    tell: Callable[[int, int], None] = lambda kills, messages: None,
+) -> Report:
+    """Splits kills and messages over ``lanes`` engines at once, each in a folder of its own under ``folder``. ``tell`` hears now and then
+    how many kills and messages there were so far."""
     grounds = [_ground(store, folder / f"lane{n}") for n in range(lanes)]
     part = msgspec.structs.replace(plan, kills=-(-plan.kills // lanes), messages=-(-plan.messages // lanes))
     plans = [msgspec.structs.replace(part, seed=plan.seed + lane) for lane in range(lanes)]
-    results = await asyncio.gather(*(Lane(folder / f"lane{n}", one, grounds[n]).run() for n, one in enumerate(plans)))
+    engines = [Lane(folder / f"lane{n}", one, grounds[n]) for n, one in enumerate(plans)]
+    telling = asyncio.create_task(_tell(engines, tell))
+    try:
+        results = await asyncio.gather(*(lane.run() for lane in engines))
+    finally:
+        telling.cancel()
     return _sum(results, tuple(point for point in plan.points if point in grounds[0].points), grounds[0].name)
+
+
+async def _tell(lanes: list[Lane], tell: Callable[[int, int], None]) -> None:
+    while True:
+        await asyncio.sleep(TOLD_EVERY_S)
+        tell(sum(lane.kills.total() for lane in lanes), sum(lane.taken for lane in lanes))
 
 
 def _ground(store: str, folder: Path) -> Ground:

@@ -94,7 +94,7 @@ class Lane:
         self._nodes: list[Node] = []
         self._turn = 0
         self._granted = 0  # messages the senders may have sent by now
-        self._taken = 0
+        self.taken = 0
         self._grant = asyncio.Condition()
         self._is_over = False
         self._ready_s = 0.1
@@ -151,10 +151,10 @@ class Lane:
     async def _budget(self, count: int) -> bool:
         """Waits until ``count`` more messages may be sent. False when the run's messages are all sent."""
         async with self._grant:
-            await self._grant.wait_for(lambda: self._is_over or self._taken < self._granted)
-            if self._taken >= self._granted:
+            await self._grant.wait_for(lambda: self._is_over or self.taken < self._granted)
+            if self.taken >= self._granted:
                 return False
-            self._taken += count
+            self.taken += count
             return True
 
     async def _allow(self, total: int, *, is_over: bool = False) -> None:
@@ -276,7 +276,7 @@ class Lane:
         await targets.ask("POST", "/faults", b'{"drop":0.0,"busy":0.0}')
         for node in self._nodes:
             await self._keep_alive(node, is_wanted=True)
-        await self._allow(max(self._granted, self._taken), is_over=True)
+        await self._allow(max(self._granted, self.taken), is_over=True)
         await asyncio.wait_for(asyncio.gather(*sending), ACCEPTED_WITHIN_S)
         poster = Poster(self._nodes[0].address)
         fewest, since = 1 << 60, time.monotonic()
