@@ -74,6 +74,18 @@ def _picker(paths: tuple[str, ...]) -> Callable[[bytes, str], str]:
     decoder = msgspec.json.Decoder(shape)
     walks = [(f"k{tops.index(path.split('.')[0])}", tuple(path.split(".")[1:])) for path in paths]
 
+    def of_one(body: bytes, fallback: str) -> str:
+        try:
+            found: Any = decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return fallback
+        value = found.k0
+        kind = type(value)  # what JSON gives: a boolean is no integer here
+        return (value or fallback) if kind is str else str(value) if kind is int else fallback
+
+    if len(paths) == 1 and "." not in paths[0]:
+        return of_one  # what nearly every key is
+
     def of(body: bytes, fallback: str) -> str:
         try:
             found = decoder.decode(body)

@@ -44,6 +44,12 @@ def test_a_body_that_holds_only_an_id_is_fetched_first(flow_of, message, drive):
     [
         ("", b'{"id": 7, "other": [1, 2]}', "7"),
         ("", b'{"id": null}', "fallback"),
+        ("", b'{"id": "A 7"}', "A 7"),
+        ("", b'{"id": ""}', "fallback"),
+        ("", b'{"id": true}', "fallback"),
+        ("", b'{"id": 0}', "0"),
+        ("", b'{"id": 7.5}', "fallback"),
+        ("", b"{}", "fallback"),
         ("", b"{not json", "fallback"),
         ("", b"[1]", "fallback"),
         ("key: customer.id\n", b'{"customer": {"id": 12}}', "12"),
