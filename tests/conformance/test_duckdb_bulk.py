@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -96,6 +97,40 @@ def test_a_refused_row_stands_alone(tmp_path: Path) -> None:
             assert (await made.write(Chunk(0, frame(records)))).rejects == written.rejects
             await made.finish()
         assert len(await subject.shown()) == 48
+
+    asyncio.run(run())
+
+
+OF_THEIRS = """CREATE TABLE names (name VARCHAR PRIMARY KEY); INSERT INTO names SELECT 'name ' || range FROM range(50);
+CREATE TABLE sales (id BIGINT NOT NULL, name VARCHAR NOT NULL REFERENCES names (name), amount DECIMAL(5,2) CHECK (amount >= 0), day DATE,
+  "at" TIMESTAMPTZ, ok BOOLEAN, extra VARCHAR CHECK (length(extra) < 30){more})"""
+OF_VERSIONS = ", valid_from TIMESTAMPTZ NOT NULL, valid_to TIMESTAMPTZ, is_current BOOLEAN NOT NULL, CHECK (valid_to > valid_from)"
+
+
+@pytest.mark.parametrize("mode", LoadMode)
+def test_rows_that_only_the_target_refuses_are_told_in_every_mode(tmp_path: Path, mode: LoadMode) -> None:
+    is_history = mode is LoadMode.HISTORY
+    subject = FileSubject(tmp_path, is_history=is_history)
+
+    async def run() -> None:
+        async with subject.connection() as connection:
+            statement = OF_THEIRS.format(more=OF_VERSIONS * is_history)
+            await connection._file.run(lambda session: session.run(statement))  # type: ignore[attr-defined]
+        good = {"name": "name 1", "amount": decimal.Decimal(1), "extra": None}
+        records = [{**record(n), **good} for n in range(6)]
+        records[0]["name"] = None
+        records[1]["amount"] = decimal.Decimal(-1)
+        records[2]["amount"] = decimal.Decimal(100_000)
+        records[3]["name"] = "nobody"
+        records[4]["extra"] = '"' + "x" * 40 + '"'
+        async with load(subject, mode, "refused") as made:
+            written = await made.write(Chunk(0, frame(records)))
+            told = await made.finish()
+        assert [reject.row for reject in written.rejects] == [0, 1, 2, 3, 4], written
+        assert written.rejects[0].path == "name"
+        assert all(reject.reason for reject in written.rejects)
+        assert told.inserted == 1
+        assert [one["id"] for one in await subject.shown()] == [5]
 
     asyncio.run(run())
 

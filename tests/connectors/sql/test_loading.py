@@ -94,6 +94,37 @@ def test_rows_that_a_constraint_refuses_stand_alone_in_every_mode(database: Test
     assert target.rows() == [(1, 1), (4, 4)]
 
 
+PARENT = "CREATE TABLE {name}_parent (id BIGINT NOT NULL PRIMARY KEY)"
+CHILD = """CREATE TABLE {{name}} (
+  id BIGINT NOT NULL, n BIGINT NOT NULL CHECK (n > 0), extra VARCHAR(9) CHECK (LENGTH(extra) < 9){more},
+  FOREIGN KEY (n) REFERENCES {{name}}_parent (id))"""
+VERSIONS = ", valid_from TIMESTAMP NOT NULL, valid_to TIMESTAMP NULL, is_current BOOLEAN NOT NULL"
+LONG = '"123456789"'
+MADE = [(1, 1, None), (2, -1, None), (3, None, None), (4, 4, LONG), (5, 7, None), (6, 4, '"1"')]
+
+
+@pytest.mark.parametrize("mode", LoadMode)
+@pytest.mark.parametrize("key", [True, False])
+def test_rows_that_only_the_target_refuses_are_told_with_why_in_every_mode(
+    database: TestDatabase, mode: LoadMode, key: bool
+) -> None:
+    if not key and mode not in (LoadMode.APPEND, LoadMode.REPLACE):
+        return
+    is_history = mode is LoadMode.HISTORY
+    unique = ", PRIMARY KEY (id, valid_from)" if is_history else ", PRIMARY KEY (id)"
+    child = CHILD.format(more=(VERSIONS if is_history else "") + unique * key)
+    target = Target(database, PARENT, child, "INSERT INTO {name}_parent (id) VALUES (1), (4)")
+    written, told = target.run(mode, MADE, key=key)
+    assert {r.row: (r.path, r.code) for r in written.rejects if r.row == 2} == {2: ("n", "connector.sql-null")}
+    assert {r.row: r.code for r in written.rejects if r.row != 2} == {
+        1: "connector.sql-value",
+        3: "connector.sql-value",
+        4: "connector.sql-reference",
+    }
+    assert target.rows() == [(1, 1), (6, 4)]
+    assert (written.rows, told.inserted) == (2, 2)
+
+
 def test_a_table_without_a_key_is_replaced_whole(database: TestDatabase) -> None:
     target = Target(
         database, "CREATE TABLE {name} (id BIGINT, n BIGINT, extra TEXT)", "INSERT INTO {name} (id, n) VALUES (1, 1)"

@@ -14,7 +14,7 @@ import msgspec
 from accord.connectors.duckdb.errors import ROW_CODES, outcome_of
 from accord.connectors.duckdb.spec import LEDGER
 from accord.connectors.duckdb.store import File, Session
-from accord.connectors.duckdb.table import Table
+from accord.connectors.duckdb.table import CONSTRAINTS, Table
 from accord.errors import ConnectorError
 from accord.record import Entity, Reject
 from accord.sdk.bulk import (
@@ -46,6 +46,7 @@ class DuckdbLoad:
         self._kept = kept
         self._may_create = may_create
         self._table = Table(entity, spec.fields, spec.id)
+        self._started = spec.started or dt.datetime.now(dt.UTC).isoformat()
         self._is_holding = False
 
     async def begin(self) -> None:
@@ -91,7 +92,8 @@ class DuckdbLoad:
             [int(self._kept.total_seconds())],
         )
         if self._spec.mode.is_staged and self._find(session, FINISHED) is None:
-            session.run(self._table.create_stage())
+            columns = session.run(self._table.describe(is_history=self._spec.mode is LoadMode.HISTORY))
+            session.run(self._table.create_stage(columns, session.run(CONSTRAINTS, self._table.place)))
 
     def _find(self, session: Session, chunk: int) -> LedgerEntry | None:
         rows = session.run(f"SELECT entry FROM {LEDGER} WHERE load_id = ? AND chunk = ?", [self._table.load_id, chunk])
@@ -174,7 +176,10 @@ class DuckdbLoad:
             if mode is not LoadMode.UPSERT:
                 if table.entity.key:
                     session.run(table.delete_of(table.stage, "accord_fresh"))
-                session.run(table.insert(table.stage, "accord_fresh"))
+                if mode is LoadMode.HISTORY:
+                    session.run(table.fill_stage_of_versions("accord_fresh"), [self._started])
+                else:
+                    session.run(table.insert(table.stage, "accord_fresh"))
             if mode in (LoadMode.UPSERT, LoadMode.DELETE_MISSING):
                 updated = session.one(table.update("accord_fresh"))[0] if table.others else 0
                 return session.one(table.insert_new("accord_fresh"))[0], updated
@@ -205,9 +210,9 @@ class DuckdbLoad:
                     raise LoadFailed(refusal)
                 return LedgerEntry(deleted=session.one(f"DELETE FROM {table.name} AS t WHERE {table.missing()}")[0])
             case LoadMode.HISTORY:
-                started = self._spec.started or dt.datetime.now(dt.UTC).isoformat()
-                closed = session.one(table.close_versions(), [started])[0]
-                return LedgerEntry(inserted=session.one(table.open_versions(), [started])[0] - closed, updated=closed)
+                closed = session.one(table.close_versions(), [self._started])[0]
+                opened = session.one(table.open_versions(), [self._started])[0]
+                return LedgerEntry(inserted=opened - closed, updated=closed)
         return LedgerEntry()
 
 

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 from accord.connectors.duckdb.spec import DuckdbEntity
 from accord.record import Entity
 from accord.record import types as t
 
+CONSTRAINTS = (
+    "SELECT constraint_type, constraint_text, constraint_column_names FROM duckdb_constraints() "
+    "WHERE table_name = ? AND schema_name = ? AND database_name = current_database() "
+    "AND constraint_type IN ('NOT NULL', 'CHECK', 'FOREIGN KEY') AND referenced_table IS DISTINCT FROM table_name"
+)
 HISTORY = {"valid_from": "TIMESTAMPTZ", "valid_to": "TIMESTAMPTZ", "is_current": "BOOLEAN"}
 
 
@@ -53,6 +59,7 @@ class Table:
         place = (extra.table or entity.short_name).split(".")
         self.entity = entity
         self.schema = place[0] if len(place) > 1 else ""
+        self.place = [place[-1], self.schema or "main"]  # name and schema
         self.name = ".".join(quote(part) for part in place)
         self.fields = [field for field in entity.fields if not fields or field in fields]
         self.columns = ", ".join(quote(field) for field in self.fields)
@@ -68,8 +75,29 @@ class Table:
         schema = [f"CREATE SCHEMA IF NOT EXISTS {quote(self.schema)}"] if self.schema else []
         return [*schema, f"CREATE TABLE IF NOT EXISTS {self.name} ({text})"]
 
-    def create_stage(self) -> str:
-        return f"CREATE TABLE IF NOT EXISTS {self.stage} AS SELECT {self.columns} FROM {self.name} LIMIT 0"
+    def describe(self, *, is_history: bool = False) -> str:
+        """Names and types of the columns a stage has."""
+        names = [*self.fields, *(HISTORY if is_history else ())]
+        return f"DESCRIBE SELECT {', '.join(quote(name) for name in names)} FROM {self.name}"
+
+    def create_stage(
+        self, columns: Sequence[tuple[Any, ...]], constraints: Sequence[tuple[str, str, list[str]]]
+    ) -> str:
+        """Like the target, with what it asks of single rows, so that a row it refuses is known when its chunk is written. Nothing is unique
+        here: keys come again in later chunks. ``columns``: rows of ``describe``; ``constraints``: of CONSTRAINTS."""
+        names = {name.lower() for name, *_ in columns}
+        within = [one for one in constraints if names.issuperset(name.lower() for name in one[2])]
+        filled = {name.lower() for kind, _, (name, *_) in within if kind == "NOT NULL"}
+        parts = [f"{quote(n)} {kind}{' NOT NULL' * (n.lower() in filled)}" for n, kind, *_ in columns]
+        parts += [text for kind, text, _ in within if kind != "NOT NULL"]
+        return f"CREATE TABLE IF NOT EXISTS {self.stage} ({', '.join(parts)})"
+
+    def fill_stage_of_versions(self, source: str) -> str:
+        """$1: when they begin."""
+        return (
+            f"INSERT INTO {self.stage} ({self.columns}, valid_from, valid_to, is_current) "
+            f"SELECT {self.columns}, $1::TIMESTAMPTZ, NULL, true FROM {source}"
+        )
 
     def same_key(self, a: str, b: str) -> str:
         return " AND ".join(f"{a}.{quote(key)} = {b}.{quote(key)}" for key in self.entity.key)

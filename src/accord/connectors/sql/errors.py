@@ -67,7 +67,7 @@ BINDING_ERRORS = (ValueError, TypeError, OverflowError)
 
 UNIQUE, NULL, REFERENCE, VALUE = "sql-not-unique", "sql-null", "sql-reference", "sql-value"
 SCHEMA, PRIVILEGE, REFUSED = "sql-schema", "sql-privilege", "sql-refused"
-_WHY = {
+WHY = {
     UNIQUE: "another row has the same unique value",
     NULL: "the column does not take null",
     REFERENCE: "the row it refers to does not exist, or other rows refer to it",
@@ -133,7 +133,7 @@ def _by_class(error: BaseException, original: BaseException) -> Verdict:
 
 
 def _refused(code: str, columns: tuple[str, ...] = (), label: str = "") -> Verdict:
-    return Verdict("reject", _WHY[code] + (f" ({label})" if label else ""), code, columns)
+    return Verdict("reject", WHY[code] + (f" ({label})" if label else ""), code, columns)
 
 
 def _label(original: BaseException) -> str:

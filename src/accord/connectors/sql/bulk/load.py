@@ -18,9 +18,9 @@ import sqlalchemy as sa
 from accord.connectors.sql.bulk import statements
 from accord.connectors.sql.bulk.copying import copy, text_of
 from accord.connectors.sql.bulk.ledger import FINISHED, Ledger
-from accord.connectors.sql.bulk.table import LoadTable
+from accord.connectors.sql.bulk.table import LoadTable, Reference
 from accord.connectors.sql.database import CommitFailed, Database
-from accord.connectors.sql.errors import outcome_of
+from accord.connectors.sql.errors import REFERENCE, WHY, outcome_of
 from accord.connectors.sql.tables import Misfit, Plan
 from accord.errors import ConnectorError
 from accord.record import Entity, Reject
@@ -55,6 +55,7 @@ class SqlLoad:
         self._kept = kept
         self._zone = zone
         self._table: LoadTable | None = None
+        self._references: list[Reference] = []  # that the stage does not know of
         self._is_staged = spec.mode.is_staged
         self._is_shown_later = spec.mode.is_shown_at_end
         is_parallel = spec.mode is LoadMode.APPEND and not database.is_sqlite
@@ -103,6 +104,9 @@ class SqlLoad:
             self._table = LoadTable(plan, self._spec, connection.dialect)
             if self._spec.mode is not LoadMode.APPEND and self._spec.mode is not LoadMode.REPLACE:
                 self._need_key()
+            if self._is_shown_later and not self._database.is_sqlite:
+                self._references = self.table.references(connection)
+                connection.rollback()
             self._ledger.ensure(connection, self._kept)
             if self._is_staged and self._ledger.find(connection, self.table.load_id, FINISHED) is None:
                 connection.rollback()
@@ -129,7 +133,7 @@ class SqlLoad:
         if is_there:
             return
         ddl = ""
-        if table.dialect == "sqlite" and not table.is_history:
+        if table.dialect == "sqlite":
             name = table.plan.table.name
             ddl = connection.scalar(
                 sa.text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :n"), {"n": name}
@@ -223,9 +227,11 @@ class SqlLoad:
         table, mode = self.table, self._spec.mode
         if mode is LoadMode.UPSERT:
             return self._upsert(connection, frame)
-        if mode is LoadMode.APPEND or not table.key:
-            rows, _ = self._fill(connection, table.name if mode is LoadMode.APPEND else table.stage, frame)
-            return 0 if self._is_shown_later else rows, 0
+        if mode is LoadMode.APPEND:
+            return self._fill(connection, table.name, frame)
+        if not table.key and not self._references:
+            self._fill(connection, table.stage, frame)
+            return 0, 0
         return self._stage(connection, frame)
 
     def _fill(self, connection: sa.Connection, target: str, frame: polars.DataFrame) -> tuple[int, int]:
@@ -267,10 +273,18 @@ class SqlLoad:
         return rows - known, int(changed)
 
     def _stage(self, connection: sa.Connection, frame: polars.DataFrame) -> tuple[int, int]:
-        """A key that came in an earlier chunk gives way to this one."""
+        """A key that came in an earlier chunk gives way to this one. Raises Misfit when a row refers to nothing."""
         fresh = self._fresh(connection, frame)
-        for statement in statements.stage_from(self.table, fresh):
-            connection.exec_driver_sql(statement)
+        if self.table.key:
+            connection.exec_driver_sql(statements.delete_staged(self.table, fresh))
+        insert = statements.stage_from(self.table, fresh)
+        if self.table.is_versioned:
+            connection.execute(sa.text(insert), self._version())
+        else:
+            connection.exec_driver_sql(insert)
+        for reference in self._references:
+            if connection.exec_driver_sql(statements.unreferred(self.table, fresh, reference)).first():
+                raise Misfit(WHY[REFERENCE], reference.path, f"connector.{REFERENCE}")
         if self._spec.mode is LoadMode.DELETE_MISSING:
             return self._upsert_fresh(connection, fresh, len(frame))
         return 0, 0  # told when they are shown
@@ -319,20 +333,22 @@ class SqlLoad:
                 return LedgerEntry()
 
     def _show_versions(self, connection: sa.Connection) -> LedgerEntry:
-        started = dt.datetime.fromisoformat(self._spec.started) if self._spec.started else dt.datetime.now(dt.UTC)
-        is_raw = self.table.dialect == "sqlite"
-        instant = started.astimezone(self._zone).replace(tzinfo=None)
-        values: dict[str, Any] = {
-            "started": instant.isoformat(sep=" ") if is_raw else started,
-            "yes": True,
-            "no": False,
-        }
-        if self.table.dialect in ("mysql", "mariadb"):
-            values["started"] = instant
-        closed = connection.execute(sa.text(statements.close_versions(self.table)), values).rowcount
-        values.pop("no")
-        opened = connection.execute(sa.text(statements.open_versions(self.table)), values).rowcount
+        version = self._version()
+        closed = connection.execute(sa.text(statements.close_versions(self.table)), {**version, "no": False}).rowcount
+        opened = connection.execute(sa.text(statements.open_versions(self.table)), version).rowcount
         return LedgerEntry(inserted=opened - closed, updated=closed)
+
+    def _version(self) -> dict[str, Any]:
+        """What a version that begins with this load has, as the driver takes it."""
+        started = dt.datetime.fromisoformat(self._spec.started) if self._spec.started else dt.datetime.now(dt.UTC)
+        instant = started.astimezone(self._zone).replace(tzinfo=None)
+        match self.table.dialect:
+            case "postgresql":
+                return {"started": started, "yes": True}
+            case "sqlite":
+                return {"started": instant.isoformat(sep=" "), "yes": True}
+            case _:
+                return {"started": instant, "yes": True}
 
     def _drop_stage(self) -> None:
         if self._is_staged:

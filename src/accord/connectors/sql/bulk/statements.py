@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import re
 
-from accord.connectors.sql.bulk.table import IS_CURRENT, VALID_FROM, VALID_TO, LoadTable
+from accord.connectors.sql.bulk.table import IS_CURRENT, VALID_FROM, VALID_TO, LoadTable, Reference
 
 _NAME = re.compile(r"CREATE TABLE\s+(\"[^\"]+\"|`[^`]+`|\[[^\]]+\]|[\w.]+)", re.IGNORECASE)
 
 
 def make_stage(table: LoadTable, ddl: str = "") -> list[str]:
-    """A table like the target, with its constraints but for foreign keys of PostgreSQL and MariaDB, so that a row they refuse is known
-    when its chunk is written. It outlives a crash of the server, as the ledger does that says what is in it.
+    """A table like the target, with its constraints but for foreign keys of PostgreSQL and MariaDB (see ``unreferred``), so that a row
+    they refuse is known when its chunk is written. It outlives a crash of the server, as the ledger does that says what is in it.
 
-    ``ddl``: SQLite's own statement of the target. Without one (a history there) the stage has columns only."""
+    ``ddl``: SQLite's own statement of the target."""
     if table.dialect == "postgresql":
         made = [f"CREATE TABLE {table.stage} (LIKE {table.name} INCLUDING ALL)"]
         return [*made, *(f"ALTER TABLE {table.stage} DROP COLUMN IF EXISTS {name}" for name in _version_columns(table))]
-    if table.dialect in ("mysql", "mariadb") and not table.is_history:
+    if table.dialect in ("mysql", "mariadb"):
         return [f"CREATE TABLE {table.stage} LIKE {table.name}"]
-    if ddl:
-        return [_NAME.sub(lambda _: f"CREATE TABLE {table.stage}", ddl, count=1)]
-    return [f"CREATE TABLE {table.stage} AS SELECT {table.column_list} FROM {table.name} WHERE 1 = 0"]
+    return [_NAME.sub(lambda _: f"CREATE TABLE {table.stage}", ddl, count=1)]
 
 
 def _version_columns(table: LoadTable) -> tuple[str, ...]:
@@ -77,13 +75,29 @@ def counted(upsert: str) -> str:
     )
 
 
-def stage_from(table: LoadTable, fresh: str) -> list[str]:
+def delete_staged(table: LoadTable, fresh: str) -> str:
+    """What is staged already of the keys in ``fresh``."""
     key = ", ".join(table.key)
     rows = f"({key})" if len(table.key) > 1 else key
-    return [
-        f"DELETE FROM {table.stage} WHERE {rows} IN (SELECT {key} FROM {fresh})",
-        f"INSERT INTO {table.stage} ({table.column_list}) SELECT {table.column_list} FROM {fresh}",
-    ]
+    return f"DELETE FROM {table.stage} WHERE {rows} IN (SELECT {key} FROM {fresh})"
+
+
+def stage_from(table: LoadTable, fresh: str) -> str:
+    """``is_versioned``: with :started and :yes."""
+    more, values = f", {VALID_FROM}, {VALID_TO}, {IS_CURRENT}", ", :started, NULL, :yes"
+    return (
+        f"INSERT INTO {table.stage} ({table.column_list}{more * table.is_versioned}) "
+        f"SELECT {table.column_list}{values * table.is_versioned} FROM {fresh}"
+    )
+
+
+def unreferred(table: LoadTable, fresh: str, reference: Reference) -> str:
+    """Rows that refer to nothing; a null refers to nothing and may."""
+    same = " AND ".join(
+        f"p.{theirs} = s.{own}" for own, theirs in zip(reference.columns, reference.referred, strict=True)
+    )
+    is_whole = " AND ".join(f"s.{own} IS NOT NULL" for own in reference.columns)
+    return f"SELECT 1 FROM {fresh} s WHERE {is_whole} AND NOT EXISTS (SELECT 1 FROM {reference.table} p WHERE {same}) LIMIT 1"
 
 
 def count_known(table: LoadTable, stage: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import sqlalchemy as sa
 
 from accord.connectors.sql.tables import Misfit, Plan
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 
 STAGE = "accord_stage_"
 VALID_FROM, VALID_TO, IS_CURRENT = "valid_from", "valid_to", "is_current"
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """A foreign key of the target to another table; names are quoted. ``path``: its columns as they are called."""
+
+    columns: tuple[str, ...]
+    table: str
+    referred: tuple[str, ...]
+    path: str
 
 
 class LoadTable:
@@ -42,6 +52,11 @@ class LoadTable:
         self.stage = dialect.identifier_preparer.format_table(stage)
 
     @property
+    def is_versioned(self) -> bool:
+        """The stage has the columns of a version as well; PostgreSQL can do without them and keep the other constraints."""
+        return self.is_history and self.dialect != "postgresql"
+
+    @property
     def has_unique_key(self) -> bool:
         return bool(self.key) and self.plan.has_unique_key
 
@@ -54,6 +69,18 @@ class LoadTable:
     @property
     def column_list(self) -> str:
         return ", ".join(self.columns)
+
+    def references(self, connection: sa.Connection) -> list[Reference]:
+        """To other tables: a row of this one may come with the load."""
+        target, preparer = self.plan.table, connection.dialect.identifier_preparer
+        found = []
+        for key in sa.inspect(connection).get_foreign_keys(target.name, schema=target.schema):
+            columns = tuple(self._quote(name) for name in key["constrained_columns"])
+            if key["referred_table"] != target.name and set(columns) <= set(self.columns):
+                parent = preparer.format_table(sa.table(key["referred_table"], schema=key["referred_schema"]))
+                referred = tuple(self._quote(name) for name in key["referred_columns"])
+                found.append(Reference(columns, parent, referred, ", ".join(key["constrained_columns"])))
+        return found
 
     def of(self, alias: str, columns: Sequence[str]) -> str:
         return ", ".join(f"{alias}.{column}" for column in columns)
