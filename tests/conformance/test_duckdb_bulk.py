@@ -10,13 +10,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 import pytest
+from tests.unit.engine.bulk import nightly
 
 from accord.connectors.duckdb import CONNECTOR
 from accord.connectors.duckdb.spec import DuckdbSettings
+from accord.engine.scratch import scratch_connection
 from accord.errors import Faults
 from accord.mapping.contract import compile_contract
+from accord.project import load_project
 from accord.record import Done, Entity, Field, Partial, Reconnect
 from accord.record import types as t
 from accord.sdk.bulk import BulkRead, Chunk, LoadMode, LoadSpec
@@ -31,6 +35,7 @@ VERSIONS = {
 }
 
 
+MAPPING = "mapping: order\nfrom: shop.orders\nto: warehouse.orders\nfields: {number: text(total), total: total}\n"
 STRICT = """CREATE TABLE sales (id BIGINT PRIMARY KEY, name VARCHAR NOT NULL, amount DECIMAL(5,2), day DATE, "at" TIMESTAMPTZ,
   ok BOOLEAN, extra VARCHAR)"""
 HOLD = """import duckdb, sys
@@ -133,6 +138,34 @@ def test_rows_that_only_the_target_refuses_are_told_in_every_mode(tmp_path: Path
         assert [one["id"] for one in await subject.shown()] == [5]
 
     asyncio.run(run())
+
+
+SHOP = """
+system: shop
+connector: duckdb
+settings: {file: shop.duckdb}
+entities:
+  orders: {key: id, fields: {id: integer, name: string, total: {type: decimal, min: 0}}}
+"""
+
+
+def test_a_number_is_shown_the_same_by_rows_and_by_columns(tmp_path: Path) -> None:
+    shop = {"systems/shop.yaml": SHOP, "mappings/order.yaml": MAPPING}
+    folder = nightly.make(tmp_path, nightly.NIGHTLY, **shop)
+    with duckdb.connect(str(folder / "shop.duckdb")) as db:
+        db.execute("CREATE TABLE orders (id BIGINT, name VARCHAR, total DECIMAL(12,2))")
+        db.execute("INSERT INTO orders VALUES (1, 'x', 1.50), (2, 'x', 100), (3, 'x', 0)")
+    assert nightly.run(folder).counts == (3, 3, 0, 0)
+
+    async def read() -> list[str]:
+        system = load_project(folder).systems["shop"]
+        async with scratch_connection(system, folder) as connection:
+            await connection.open()
+            pages = connection.read(system.entities["orders"])
+            return [str(record["total"]) async for page in pages for record in page.records]
+
+    assert asyncio.run(read()) == ["1.5", "100", "0"]
+    assert nightly.rows_of(folder) == [("0", 0), ("1.5", 1.5), ("100", 100)]
 
 
 def test_records_written_one_by_one_are_written_once(tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ def bulk_line(one: dict[str, Any] | None) -> tuple[Any, ...]:
     """State, start, rows, rejected, rows a second of a run; None: there was none."""
     if one is None:
         return "never ran", "", "", "", ""
-    return one["state"], str(one["started"])[:19], one["rows"], one["rejected"], one["rows_per_s"]
+    waits = f", waits since {str(one['waiting_since'])[:19]}: {one['waiting']}" if one["waiting"] else ""
+    return one["state"] + waits, str(one["started"])[:19], one["rows"], one["rejected"], one["rows_per_s"]
 
 
 def show_members(members: list[dict[str, Any]]) -> None:

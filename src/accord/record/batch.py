@@ -20,7 +20,7 @@ class OddRow(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """Records as a Polars frame of the entity's fields, in the columns' types of ``accord.mapping.columns.dtypes``.
+    """Records as a Polars frame of the entity's fields, in the columns' types of ``accord.record.columns``.
 
     ``numbers``: where each row of the frame stood in what was read (a file's row number, counted from 1; the running number
     of a query's row), ascending; None when they are ``first_number``, ``first_number + 1``, …. ``odd``: rows of this stretch

@@ -53,7 +53,8 @@ class DuckdbConnection(Connection):
     # reading
 
     async def read_bulk(self, entity: Entity, request: BulkRead) -> AsyncIterator[Batch]:
-        """In the order rows were stored; ``position`` is the row id reached. With ``cursor``, by cursor and key."""
+        """In the order rows were stored; ``position`` is the row id reached. With ``cursor``, by cursor and key. No value has another form
+        than its column's (``as_written``), see ``_plain``."""
         table = Table(entity, tuple(request.fields or ()))
         ordered = ", ".join(quote(name) for name in (request.cursor, *entity.key)) if request.cursor else "rowid"
         reached = int(request.position or 0)
@@ -166,12 +167,21 @@ def frame_of(records: Sequence[dict[str, Any]], entity: Entity) -> polars.DataFr
 
 
 def _plain(record: dict[str, Any], entity: Entity) -> dict[str, Any]:
-    """A row as plain data: instants and dates as ISO 8601 text, decimals exact, json read."""
-    made: dict[str, Any] = msgspec.to_builtins(record, builtin_types=(decimal.Decimal,))
+    """A row as plain data: instants and dates as ISO 8601 text, json read. Decimals as a column of a batch shows them, without needless
+    zeros: how many places there are says the table, of every value the same."""
+    made: dict[str, Any] = _shortest(msgspec.to_builtins(record, builtin_types=(decimal.Decimal,)))
     for name, field in entity.fields.items():
         if isinstance(field.type, t.Json) and isinstance(made.get(name), str):
             made[name] = decode_json(made[name].encode())
     return made
+
+
+def _shortest(value: Any) -> Any:
+    if isinstance(value, decimal.Decimal):
+        return decimal.Decimal(f"{value.normalize():f}")
+    if isinstance(value, dict):
+        return {name: _shortest(one) for name, one in value.items()}
+    return [_shortest(one) for one in value] if isinstance(value, list) else value
 
 
 def _literal(value: Any) -> str:

@@ -101,6 +101,7 @@ class BulkRun:
         self._stop_after: StopAfter | None = None
         self._accepts_rejects = False
         self._is_begun = False
+        self._waited_for = ""
         self._first_reason = ""  # of attempts that failed one after another
         self._began_s = 0.0
         self._ahead_rows = self._ahead_rejected = 0
@@ -126,7 +127,7 @@ class BulkRun:
             run = None
         if run is not None and run.is_open:
             self.record = run
-            run.state, run.code, run.error, run.ended = "running", "", "", None
+            run.state, run.code, run.error, run.ended, run.waiting_since = "running", "", "", None, None
             run.resumed += 1
             self._is_begun = True
         else:
@@ -207,14 +208,17 @@ class BulkRun:
 
     async def _sleep(self, wait_s: float, reason: str) -> None:
         """Raises Stopped when the run is to stop meanwhile."""
-        self.record.waiting = reason
-        self._tell(self.record)
+        run = self.record
+        if run.waiting_since is None or reason != self._waited_for:
+            run.waiting_since, self._waited_for = self._clock.now(), reason
+        run.waiting = reason
+        self._tell(run)
         sleep = asyncio.ensure_future(self._clock.sleep(wait_s))
         stop = asyncio.ensure_future(self._stop.wait())
         await asyncio.wait([sleep, stop], return_when=asyncio.FIRST_COMPLETED)
         for task in (sleep, stop):
             task.cancel()
-        self.record.waiting = ""
+        run.waiting = ""
         if self._stop.is_set():
             raise Stopped
 
@@ -428,6 +432,7 @@ class BulkRun:
         before = run.copied()
         await asyncio.to_thread(self._count, mapped, written, len(refused))
         await asyncio.to_thread(self._notes.add, mapped.read)
+        run.waiting_since = None
         run.chunk += 1
         run.position = mapped.read.batch.position
         run.is_read_out = mapped.read.batch.is_last

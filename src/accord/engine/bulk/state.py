@@ -44,6 +44,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     that are dead letters already. ``position``: the connector's, behind the last chunk. ``chunk``: the next one's number. ``seconds`` at
     work. ``settling``: files read to their end whose source may not have heard
     so yet. ``quality``: how its data differs from the last runs'. ``changes``: of the source's columns.
+    ``waiting``: why it does nothing just now, ``waiting_since`` when that began.
     ``expected``: about how many rows there are, by the last whole run; 0 when nobody knows."""
 
     id: str
@@ -69,6 +70,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     expected: int = 0
     settling: list[str] = []
     waiting: str = ""
+    waiting_since: dt.datetime | None = None
     quality: list[str] = []
     changes: list[str] = []
     code: str = ""

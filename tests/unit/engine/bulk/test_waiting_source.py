@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
+import pytest
+from tests.unit.engine.bulk.nightly import make, run
+
+from accord.cli.status import bulk_line
 from accord.engine.bulk import reading
+from accord.engine.bulk.desk import run_view
+from accord.engine.bulk.run import BulkRun
+from accord.engine.bulk.state import RunRecord
 from accord.mapping.columns.dtypes import empty_frame
 from accord.record import Entity, Field
 from accord.record import types as t
@@ -42,3 +52,24 @@ def test_waiting_comes_through_before_the_next_is_asked_for() -> None:
         assert [one async for one in chunks] == []
 
     asyncio.run(scene())
+
+
+def test_a_run_that_waits_says_since_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, Any, str]] = []
+
+    def tell(run: RunRecord) -> None:
+        told.append((run.waiting, run.waiting_since, bulk_line(run_view(run))[0]))
+
+    async def chunks(connection: Any, entity: Entity, *how: Any) -> AsyncIterator[reading.Read]:
+        for position, after_s in (("job", 0.01), ("job", 0.01), ("end", 0.0)):
+            yield reading.Read(Batch(frame=empty_frame(entity.fields), position=position, after_s=after_s))
+
+    monkeypatch.setattr("accord.engine.bulk.run.BulkRun", functools.partial(BulkRun, tell=tell))
+    monkeypatch.setattr("accord.engine.bulk.run.chunks_of", chunks)
+    assert run(make(tmp_path)).record.state == "done"
+    (first, again, *_, last) = told
+    assert first == again
+    why, since, shown = first
+    assert "is being made ready" in why
+    assert shown == f"running, waits since {str(since)[:19]}: {why}"
+    assert last[2] == "done"
