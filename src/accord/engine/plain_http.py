@@ -90,7 +90,7 @@ def rendered(request: HttpRequest, target: Target) -> list[bytes]:
         head = (text + "\r\n").encode("latin-1")
     except UnicodeEncodeError:
         raise _invalid("a header holds characters that HTTP cannot carry") from None
-    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
+    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or 0 in head:
         raise _invalid("a header's value holds a line break")
     return [head + body] if len(body) <= JOINED_BYTES_MAX else [head, body]
 
