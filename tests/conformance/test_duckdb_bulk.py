@@ -140,6 +140,7 @@ def test_rows_that_only_the_target_refuses_are_told_in_every_mode(tmp_path: Path
     asyncio.run(run())
 
 
+LARGEST = "1234567890123456789012345678.0123456789"
 SHOP = """
 system: shop
 connector: duckdb
@@ -153,9 +154,9 @@ def test_a_number_is_shown_the_same_by_rows_and_by_columns(tmp_path: Path) -> No
     shop = {"systems/shop.yaml": SHOP, "mappings/order.yaml": MAPPING}
     folder = nightly.make(tmp_path, nightly.NIGHTLY, **shop)
     with duckdb.connect(str(folder / "shop.duckdb")) as db:
-        db.execute("CREATE TABLE orders (id BIGINT, name VARCHAR, total DECIMAL(12,2))")
-        db.execute("INSERT INTO orders VALUES (1, 'x', 1.50), (2, 'x', 100), (3, 'x', 0)")
-    assert nightly.run(folder).counts == (3, 3, 0, 0)
+        db.execute("CREATE TABLE orders (id BIGINT, name VARCHAR, total DECIMAL(38,10))")
+        db.execute(f"INSERT INTO orders VALUES (1, 'x', 1.50), (2, 'x', 100), (3, 'x', 0), (4, 'x', {LARGEST})")
+    assert nightly.run(folder).counts == (4, 3, 1, 0)  # the warehouse takes totals below 1000
 
     async def read() -> list[str]:
         system = load_project(folder).systems["shop"]
@@ -164,7 +165,7 @@ def test_a_number_is_shown_the_same_by_rows_and_by_columns(tmp_path: Path) -> No
             pages = connection.read(system.entities["orders"])
             return [str(record["total"]) async for page in pages for record in page.records]
 
-    assert asyncio.run(read()) == ["1.5", "100", "0"]
+    assert asyncio.run(read()) == ["1.5", "100", "0", LARGEST]
     assert nightly.rows_of(folder) == [("0", 0), ("1.5", 1.5), ("100", 100)]
 
 

@@ -178,7 +178,8 @@ def _plain(record: dict[str, Any], entity: Entity) -> dict[str, Any]:
 
 def _shortest(value: Any) -> Any:
     if isinstance(value, decimal.Decimal):
-        return decimal.Decimal(f"{value.normalize():f}")
+        text = f"{value:f}"  # normalize() would round to 28 digits
+        return decimal.Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
     if isinstance(value, dict):
         return {name: _shortest(one) for name, one in value.items()}
     return [_shortest(one) for one in value] if isinstance(value, list) else value
