@@ -99,10 +99,12 @@ class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """``number`` counts from 0 and is the same on every attempt, as are the rows of a chunk. ``frame`` is in the target's types."""
+    """``number`` counts from 0 and is the same on every attempt, as are the rows of a chunk. ``frame`` is in the target's types.
+    ``attempt``: opaque; what a target that keeps a ledger keeps with the chunk."""
 
     number: int
     frame: polars.DataFrame
+    attempt: str = ""
 
 
 class RowReject(msgspec.Struct, frozen=True):
@@ -116,11 +118,12 @@ class RowReject(msgspec.Struct, frozen=True):
 
 class Written(msgspec.Struct, frozen=True):
     """What came of a chunk: every row is in ``rejects`` or was written. ``was_there``: the target had the whole chunk already;
-    ``rejects`` is then what it refused the first time."""
+    ``rejects`` is then what it refused the first time, and ``attempt`` what the chunk was given with then."""
 
     rows: int
     rejects: tuple[RowReject, ...] = ()
     was_there: bool = False
+    attempt: str = ""
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,11 +144,12 @@ class LedgerEntry(msgspec.Struct, frozen=True):
     updated: int = 0
     unchanged: int = 0
     deleted: int | None = None
+    attempt: str = ""
 
     @property
     def written(self) -> Written:
         """The answer to a repeat."""
-        return Written(self.rows, self.rejects, was_there=True)
+        return Written(self.rows, self.rejects, was_there=True, attempt=self.attempt)
 
 
 def loaded_of(entries: Iterable[LedgerEntry]) -> Loaded:
@@ -176,9 +180,12 @@ class Load(Protocol):
 
     Trouble of the whole target is raised as ``accord.sdk.connector.LoadFailed``: Retry and Reconnect are tried again by the
     engine (the same chunk, the same number), Reject ends the load.
+
+    ``tells``: ``known`` answers; where it does not, some rows of a chunk that was under way may be there and others not.
     """
 
     at_once: int
+    tells: bool
 
     async def begin(self) -> None:
         """Opens the load or takes it up again."""
@@ -186,6 +193,10 @@ class Load(Protocol):
 
     async def write(self, chunk: Chunk) -> Written:
         """Durable when it returns. A chunk written before (same load, same number) is not written again."""
+        ...
+
+    async def known(self, number: int) -> Written | None:
+        """What came of a chunk that was written before; None when nothing of it is there. Asked only where ``tells``."""
         ...
 
     async def finish(self) -> Loaded:

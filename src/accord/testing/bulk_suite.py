@@ -100,8 +100,13 @@ async def check_values_return_as_they_were(subject: BulkSubject) -> None:
 
 async def check_a_chunk_is_written_once(subject: BulkSubject) -> None:
     async with load(subject, LoadMode.APPEND, "once") as first:
-        assert not (await first.write(Chunk(0, frame([record(1), record(2)])))).was_there
+        assert not (await first.write(Chunk(0, frame([record(1), record(2)]), "an attempt"))).was_there
     async with load(subject, LoadMode.APPEND, "once") as again:  # as after a kill: nothing but the load's name is known
+        if again.tells:
+            known = await again.known(0)
+            assert known is not None
+            assert (known.rows, known.was_there, known.attempt) == (2, True, "an attempt")
+            assert await again.known(1) is None
         repeated = await again.write(Chunk(0, frame([record(1), record(2)])))
         assert (repeated.rows, repeated.was_there) == (2, True)
         await again.write(Chunk(1, frame([record(3)])))

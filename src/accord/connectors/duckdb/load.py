@@ -39,6 +39,7 @@ FINISHED = -1
 
 class DuckdbLoad:
     at_once = 1
+    tells = True
 
     def __init__(self, file: File, entity: Entity, spec: LoadSpec, *, kept: dt.timedelta, may_create: bool) -> None:
         self._file = file
@@ -62,6 +63,10 @@ class DuckdbLoad:
 
     async def write(self, chunk: Chunk) -> Written:
         return await self._work(lambda session: self._write(session, chunk))
+
+    async def known(self, number: int) -> Written | None:
+        entry = await self._work(lambda session: self._find(session, number))
+        return None if entry is None else entry.written
 
     async def finish(self) -> Loaded:
         return await self._work(self._finish)
@@ -123,7 +128,12 @@ class DuckdbLoad:
                     inserted, updated = self._put(session, frame)
                     rows = len(frame) + superseded
                     entry = LedgerEntry(
-                        rows, tuple(refused), inserted, updated, self._unchanged(frame, inserted, updated)
+                        rows=rows,
+                        rejects=tuple(refused),
+                        inserted=inserted,
+                        updated=updated,
+                        unchanged=self._unchanged(frame, inserted, updated),
+                        attempt=chunk.attempt,
                     )
                     self._store(session, chunk.number, entry)
                 return Written(entry.rows, entry.rejects)

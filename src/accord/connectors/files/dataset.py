@@ -42,6 +42,7 @@ ROWS_AT_ONCE = 10_000  # of a chunk made into Python records at once, for JSON L
 
 class DatasetLoad:
     at_once = 1
+    tells = True
 
     def __init__(
         self, root: Path, entity: Entity, extra: FilesEntity, spec: LoadSpec, outcome_of: Callable[[OSError], Outcome]
@@ -65,6 +66,9 @@ class DatasetLoad:
 
     async def write(self, chunk: Chunk) -> Written:
         return await self._work(lambda: self._write(chunk))
+
+    async def known(self, number: int) -> Written | None:
+        return await self._work(lambda: self._known(number))
 
     async def finish(self) -> Loaded:
         return await self._work(self._finish)
@@ -102,15 +106,21 @@ class DatasetLoad:
         return self._is_replacing and self._markers.exists() and not self._base.exists()
 
     def _write(self, chunk: Chunk) -> Written:
-        marker = self._markers / f"{chunk.number:06d}.json"
-        if marker.exists():
-            return msgspec.json.decode(marker.read_bytes(), type=LedgerEntry).written
+        if (known := self._known(chunk.number)) is not None:
+            return known
         frame = chunk.frame.select(self._fields)
         for folder, part in self._parts(frame):
             self._put(self._base / folder / f"{self._load}-{chunk.number:06d}.{self._suffix}", part)
-        entry = LedgerEntry(rows=len(frame), inserted=len(frame))
-        _whole(marker, lambda path: path.write_bytes(msgspec.json.encode(entry)))
+        entry = LedgerEntry(rows=len(frame), inserted=len(frame), attempt=chunk.attempt)
+        _whole(self._marker(chunk.number), lambda path: path.write_bytes(msgspec.json.encode(entry)))
         return Written(len(frame))
+
+    def _known(self, number: int) -> Written | None:
+        marker = self._marker(number)
+        return msgspec.json.decode(marker.read_bytes(), type=LedgerEntry).written if marker.exists() else None
+
+    def _marker(self, number: int) -> Path:
+        return self._markers / f"{number:06d}.json"
 
     def _parts(self, frame: polars.DataFrame) -> Iterator[tuple[str, polars.DataFrame]]:
         if frame.is_empty():

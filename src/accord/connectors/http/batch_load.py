@@ -60,6 +60,7 @@ class _Search(msgspec.Struct):
 class BatchLoad:
     """See ``accord.sdk.bulk.Load``."""
 
+    tells = False
     at_once = 1  # rows of one record may be in several chunks, and the last one wins
 
     def __init__(
@@ -97,6 +98,9 @@ class BatchLoad:
             settled = self._settled(chunk.number)
         rejects = sorted((one for one in settled.values() if one is not None), key=lambda one: one.row)
         return Written(chunk.frame.height - len(rejects), tuple(rejects), was_there)
+
+    async def known(self, number: int) -> Written | None:
+        return None
 
     async def finish(self) -> Loaded:
         await asyncio.to_thread(self._notes.forget)

@@ -38,6 +38,7 @@ OPERATIONS = {LoadMode.APPEND: "insert", LoadMode.UPSERT: "upsert"}
 class JobLoad:
     """See ``accord.sdk.bulk.Load``."""
 
+    tells = False
     at_once = 1  # rows of one record may be in several chunks, and the last one wins
 
     def __init__(self, api: Api, entity: Entity, spec: LoadSpec, state_folder: Path) -> None:
@@ -62,6 +63,9 @@ class JobLoad:
         except (KeyError, TypeError, ValueError, IndexError) as error:
             told = Retry(f"the org's answer lacks what was asked for ({type(error).__name__})", in_doubt=True)
             raise LoadFailed(told) from error
+
+    async def known(self, number: int) -> Written | None:
+        return None
 
     async def finish(self) -> Loaded:
         await asyncio.to_thread(self._notes.forget)

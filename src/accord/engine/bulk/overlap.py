@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -45,6 +45,13 @@ def since_of(watermark: Any, overlap: dt.timedelta | int) -> Any:
     return watermark - overlap
 
 
+class SeenPart(msgspec.Struct, frozen=True):
+    """What ``Seen`` takes of a chunk: the largest cursor value, and (cursor value, identity) of rows within the overlap before it."""
+
+    largest: Any = None
+    pairs: tuple[tuple[Any, str], ...] = ()
+
+
 class Seen:
     """The largest cursor value so far, of times none after the run's beginning, and, for flows that append, the records of the overlap.
     Chunk after chunk: ``known`` before it is mapped, ``add`` in the same order once it is written."""
@@ -69,19 +76,32 @@ class Seen:
             number for number, value, digest in self._identities(read) if value <= upto and digest in self._seen
         )
 
-    def add(self, read: Read) -> None:
-        """Raises ReadFailed when the overlap holds more records than can be kept."""
+    def part_of(self, read: Read) -> SeenPart:
         if not self._field:
-            return
+            return SeenPart()
         values = [v for v in [read.batch.frame[self._field].max(), *self._odd_values(read)] if v is not None]
-        if self.largest is not None:
-            values.append(self.largest)
-        self.largest = max((self._bounded(value) for value in values), default=None)
-        if not self.is_needed or self.largest is None:
+        largest = max((self._bounded(value) for value in values), default=None)
+        if not self.is_needed or largest is None:
+            return SeenPart(largest)
+        least = since_of(largest, self._flow.overlap)
+        return SeenPart(largest, tuple((value, digest) for _, value, digest in self._identities(read, least)))
+
+    def part_kept(self, largest: Any, pairs: Sequence[tuple[Any, str]]) -> SeenPart:
+        """As the journal has it."""
+        if not self._field:
+            return SeenPart()
+        return SeenPart(self._typed(largest), tuple((self._typed(value), digest) for value, digest in pairs))
+
+    def add(self, part: SeenPart) -> None:
+        """Raises ReadFailed when the overlap holds more records than can be kept."""
+        if part.largest is None:
+            return
+        self.largest = part.largest if self.largest is None else max(self.largest, part.largest)
+        if not self.is_needed:
             return
         least = since_of(self.largest, self._flow.overlap)
-        self._seen = {digest: value for digest, value in self._seen.items() if value >= least}
-        self._seen.update({digest: value for _, value, digest in self._identities(read, least)})
+        found = {**self._seen, **{digest: value for value, digest in part.pairs}}
+        self._seen = {digest: value for digest, value in found.items() if value >= least}
         if len(self._seen) > SEEN_MAX:
             reason = (
                 f"more than {SEEN_MAX} records of {self._flow.source.name} lie within the overlap of {self._flow.overlap}"

@@ -1,9 +1,9 @@
 """One run of a bulk flow: read → map → write → checkpoint, chunk by chunk, all at work at once.
 
-What makes a run survive any end: its id is in the journal before the first chunk is written; chunks are numbered, and a target knows
-which it has; behind a chunk that every target has, one transaction of the journal holds its rejects, its counts and the position after
-it. A run that was cut off is taken up at that position with the next number, so every chunk is the same on every attempt as long
-as the source gives the same rows from the same position.
+What makes a run survive any end: its id is in the journal before the first chunk is written, and each chunk's number, rejects and
+counts before that chunk is (``begun``); chunks are numbered, and a target knows which it has; behind a chunk that every target has, one
+transaction of the journal holds its counts and the position after it. A run that was cut off first settles chunks that are in
+all targets as they were given, and reads on behind them; one that is not is read again, and is another where its source has changed.
 
 Trouble of a system (Retry, Reconnect) ends a *pass*: the next one begins at the checkpoint after a pause.
 """
@@ -14,19 +14,22 @@ import asyncio
 import functools
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from accord.engine.accept import new_id
+from accord.engine.bulk.begun import REWRITTEN, begun_of, content, count, taken_sums
 from accord.engine.bulk.mapping import Mapped, Mapper
 from accord.engine.bulk.notes import Notes
 from accord.engine.bulk.overlap import BulkFault, Seen, since_of
 from accord.engine.bulk.reading import Read, ahead, chunks_of, closing, with_nulls
+from accord.engine.bulk.rejects import refused_rows, rejects_of_steps, rejects_of_targets
 from accord.engine.bulk.state import (
     RUNS_KEPT,
+    Begun,
     BulkState,
     RunRecord,
     WriteCounts,
@@ -38,29 +41,27 @@ from accord.engine.bulk.state import (
     state_cursor,
     typed,
 )
-from accord.engine.bulk.writing import in_gate, load_of, sum_of
+from accord.engine.bulk.writing import in_gate, load_of
 from accord.engine.clock import Clock
 from accord.engine.delivery import Port
-from accord.engine.ends import backoff_s, dead_letter_of
+from accord.engine.ends import backoff_s
 from accord.engine.fair import lane_of
-from accord.errors import AccordError, JournalError, JournalFull, Problem
+from accord.errors import AccordError, JournalError, JournalFull
 from accord.flow.bulk.compile import BulkFlow
 from accord.flow.bulk.read import StopAfter
-from accord.flow.running import StepRejected
 from accord.journal.group import Journal
-from accord.journal.operations import Bury, Rejected, SaveCursors, StepResult
+from accord.journal.operations import Bury, Rejected, SaveCursors
 from accord.observe.crash_points import crash_point
-from accord.record import Cursor, Done, Entity, Outcome, Reconnect, Reject, Retry
+from accord.record import Cursor, Entity, Outcome, Reconnect, Reject, Retry
 from accord.record.batch import Batch
 from accord.sdk.bulk import BulkRead, Chunk, Load, Loaded, LoadMode, LoadSpec, Written
 from accord.sdk.connector import Capabilities, ReadFailed
-from accord.sdk.http import encode_json
 from accord.sdk.spread import SpreadSource
 
 if TYPE_CHECKING:
     from accord.engine.bulk.spark.feed import SparkFeed
 
-RefusedRows: TypeAlias = "dict[int, tuple[str, Problem, tuple[StepResult, ...]]]"  # by number
+UnderWay: TypeAlias = "tuple[Mapped, Begun, asyncio.Task[list[Written]]]"
 AHEAD = 1  # chunks that are read or wait for the mapping, and as many mapped: more only take memory
 BURIED_AT_ONCE = 1_000  # rejects of one commit
 WHOLE = (LoadMode.REPLACE, LoadMode.DELETE_MISSING)
@@ -235,20 +236,23 @@ class BulkRun:
         run, spec = self.record, self._flow.spec.read
         kept = await self._journal.reads.cursor(seen_cursor(self._flow.name))
         known_largest = typed(run.cursor, self._flow.source, spec.cursor) if spec.cursor else None
-        known, seen = (Seen(self._flow, known_largest, kept, run.started) for _ in range(2))
+        seen = Seen(self._flow, known_largest, kept, run.started)
         has_begun = False
         if self._is_begun:
             await self._settle_files()
             await self._begin(loads)
             has_begun = True
+            while await self._take_up(loads, seen):
+                pass
         if not run.is_read_out:
             self._ahead_rows, self._ahead_rejected = run.rows, run.rejected
             mapper = Mapper(self._flow, self._journal.reads.references, run.id, run.started)
-            under_way: deque[tuple[Mapped, asyncio.Task[list[Written]]]] = deque()
+            under_way: deque[UnderWay] = deque()
             at_once = min(load.at_once for load in loads)
             if self._flow.spec.engine == "spark" and self._spark is not None:
                 chunks = ahead(self._from_spark(self._spark), AHEAD)
             else:
+                known = Seen(self._flow, seen.largest, seen.position(), run.started)
                 chunks = ahead(self._mapped(mapper, ahead(self._read(), AHEAD), known), AHEAD)
             try:
                 while True:
@@ -265,16 +269,16 @@ class BulkRun:
                     if not has_begun:
                         await self._begin(loads)
                         has_begun = True
-                    number = run.chunk + len(under_way)
-                    under_way.append((mapped, asyncio.create_task(self._write(loads, number, mapped))))
+                    begun = await self._note(loads, mapper, mapped, len(under_way), seen)
+                    under_way.append((mapped, begun, asyncio.create_task(self._write(loads, begun, mapped))))
                     if len(under_way) >= at_once:
                         await self._settle(mapper, under_way, seen)
                 while under_way:
                     await self._settle(mapper, under_way, seen)
             finally:
-                for _, task in under_way:
+                for _, _, task in under_way:
                     task.cancel()
-                await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
+                await asyncio.gather(*(task for _, _, task in under_way), return_exceptions=True)
                 await chunks.aclose()
             run.is_read_out = True
         if has_begun or any(LoadMode(one.mode) in WHOLE for one in run.writes):
@@ -382,7 +386,7 @@ class BulkRun:
         async with closing(reads):
             async for read in reads:
                 mapped = await mapper.map(read, known.known(read))
-                known.add(read)
+                known.add(known.part_of(read))
                 yield mapped
 
     async def _next(self, mapper: Mapper, chunks: AsyncGenerator[Mapped, None], number: int) -> Mapped | None:
@@ -401,53 +405,125 @@ class BulkRun:
         stop = self._stop_after
         if stop is None or not stop.is_passed(self._ahead_rejected, self._ahead_rows):
             return
-        rejects = await asyncio.to_thread(_rejects, mapper, mapped, number, {})
-        await self._bury(rejects, ())
+        await self._bury(await asyncio.to_thread(rejects_of_steps, mapper, mapped, number), ())
         what = f"{self._ahead_rejected} of {self._ahead_rows} rows are rejects: more than {stop}."
         mend = "`accord rejects list` shows them. Mend the source and `accord bulk resume`, or resume with --accept-rejects."
         raise BulkFault(what, mend=mend, code="engine.bulk-rejects")
 
-    async def _write(self, loads: list[Load], number: int, mapped: Mapped) -> list[Written]:
+    async def _note(self, loads: list[Load], mapper: Mapper, mapped: Mapped, place: int, seen: Seen) -> Begun:
+        """The chunk is in the journal, with what its steps refused, before a target hears of it. ``place``: among those under way. Raises
+        BulkFault when it is another than the one that targets may have."""
+        state, part = self._state, seen.part_of(mapped.read)
+        number = state.begun[place - 1].number + 1 if place else self.record.chunk
+        begun = await asyncio.to_thread(begun_of, new_id(), number, mapped, part)
+        before = state.begun
+        if place < len(before):
+            if content(before[place]) == content(begun):
+                return before[place]
+            begun = msgspec.structs.replace(begun, number=await self._number_anew(loads, before[place:]))
+        rejects = await asyncio.to_thread(rejects_of_steps, mapper, mapped, begun.number)
+        state.begun = [*before[:place], begun]
+        try:
+            await self._bury(rejects, (cursor_of(state_cursor(self._flow.name), self._with_run()),))
+        except BaseException:
+            state.begun = before
+            raise
+        crash_point("bulk.noted")
+        return begun
+
+    async def _number_anew(self, loads: list[Load], left: list[Begun]) -> int:
+        """For a chunk that was read again and is another than before; ``left``: it and those behind it as they were. What targets have of
+        them is written over by itself, or is nothing."""
+        if all(LoadMode(one.mode) in REWRITTEN for one in self.record.writes):
+            return left[-1].number + 1
+        for index, load in enumerate(loads):
+            for begun in left:
+                if begun.given[index] and (not load.tells or await self._known(index, load, begun)):
+                    source, target = self._flow.source.name, self._flow.writes[index].entity.name
+                    what = f"{source} holds other rows than when chunk {begun.number} was on its way to {target}."
+                    mend = (
+                        "Rows of that chunk may be there, and cannot be told from the new ones. Begin anew with `accord bulk run --fresh`;"
+                        " in mode append remove first what this run has written."
+                    )
+                    raise BulkFault(what, mend=mend, code="engine.bulk-changed")
+        return left[0].number
+
+    async def _known(self, index: int, load: Load, begun: Begun) -> Written | None:
+        known: Written | None = await in_gate(
+            self._port(index), self._lane, functools.partial(load.known, begun.number)
+        )
+        return known
+
+    async def _take_up(self, loads: list[Load], seen: Seen) -> bool:
+        """Settles the oldest chunk that has begun as it was given, when every target has it so and refused nothing of it."""
+        begun = next(iter(self._state.begun), None)
+        if begun is None or not any(begun.given):
+            return False
+        written = []
+        for index, load in enumerate(loads):
+            known: Written | None = Written(0, attempt=begun.id)
+            if begun.given[index]:
+                known = await self._known(index, load, begun) if load.tells else None
+            if known is None or known.attempt != begun.id or known.rejects:
+                return False
+            written.append(known)
+        await self._checkpoint(begun, seen, written, [], 0, begun.checksums)
+        return True
+
+    async def _write(self, loads: list[Load], begun: Begun, mapped: Mapped) -> list[Written]:
         found = []
         for index, (load, portion) in enumerate(zip(loads, mapped.portions, strict=True)):
             if not portion.frame.height:
                 found.append(Written(0))
                 continue
-            chunk = Chunk(number, portion.frame)
+            chunk = Chunk(begun.number, portion.frame, begun.id)
             crash_point("bulk.before-write")
             found.append(await in_gate(self._port(index), self._lane, functools.partial(load.write, chunk)))
             crash_point("bulk.after-write")
         return found
 
-    async def _settle(self, mapper: Mapper, under_way: deque[Any], seen: Seen) -> None:
+    async def _settle(self, mapper: Mapper, under_way: deque[UnderWay], seen: Seen) -> None:
         """The oldest chunk: when every target has it, its checkpoint."""
-        mapped, task = under_way[0]
-        written: list[Written] = await task
+        mapped, begun, task = under_way[0]
+        written = await task
         under_way.popleft()
-        run = self.record
-        number = run.chunk
-        refused = self._refused_rows(mapped, written)
-        rejects = await asyncio.to_thread(_rejects, mapper, mapped, number, refused)
-        seen.add(mapped.read)
-        before = run.copied()
-        await asyncio.to_thread(self._count, mapped, written, len(refused))
+        refused = refused_rows(mapped, written)
+        rejects = await asyncio.to_thread(rejects_of_targets, mapper, mapped, begun.number, refused)
+        sums = await asyncio.to_thread(taken_sums, begun, mapped, written)
         await asyncio.to_thread(self._notes.add, mapped.read)
+        await self._checkpoint(begun, seen, written, rejects, len(refused), sums)
+
+    async def _checkpoint(
+        self,
+        begun: Begun,
+        seen: Seen,
+        written: list[Written],
+        rejects: list[Rejected],
+        refused: int,
+        sums: Sequence[str],
+    ) -> None:
+        run, state = self.record, self._state
+        seen.add(seen.part_kept(begun.largest, begun.seen))
+        before, begun_before = run.copied(), state.begun
+        count(run, begun, written, refused, sums)
         run.waiting_since = None
-        run.chunk += 1
-        run.position = mapped.read.batch.position
-        run.is_read_out = mapped.read.batch.is_last
-        run.settling += mapped.read.ended
+        run.chunk = begun.number + 1
+        run.position = begun.position
+        run.is_read_out = begun.is_last
+        run.settling += begun.ended
         run.cursor = msgspec.to_builtins(seen.largest)
         run.seconds = round(self._clock.monotonic() - self._began_s, 3)
+        state.begun = begun_before[1:]
         cursors = [cursor_of(state_cursor(self._flow.name), self._with_run()), self._notes.cursor()]
         if seen.is_needed:
             cursors.append(Cursor(seen_cursor(self._flow.name), seen.position()))
-        crash_point("bulk.before-checkpoint")
         try:
+            crash_point("bulk.before-checkpoint")
             await self._bury(rejects, tuple(cursors))
-        except JournalError:
+        except BaseException:
             self._notes.undo()
-            run.restore(before)  # what the journal does not have did not happen: the next pass reads the chunk again
+            run.restore(before)  # what the journal does not have did not happen: the next pass takes the chunk up again
+            state.begun = begun_before
             raise
         self._notes.keep()
         crash_point("bulk.after-checkpoint")
@@ -460,41 +536,6 @@ class BulkRun:
         while self.record.settling:
             await connection.settled(self._flow.source, self.record.settling[0], rejected=False)
             del self.record.settling[0]
-
-    def _count(self, mapped: Mapped, written: list[Written], refused: int) -> None:
-        run = self.record
-        run.rows += mapped.rows
-        run.known += mapped.known
-        run.filtered += mapped.filtered
-        run.rejected += len(mapped.refused) + refused
-        run.passed += mapped.passed - refused
-        for counts, portion, one in zip(run.writes, mapped.portions, written, strict=True):
-            counts.given += portion.frame.height
-            counts.written += one.rows
-            counts.refused += len(one.rejects)
-            taken = portion.frame
-            if one.rejects:
-                rows = {reject.row for reject in one.rejects}
-                taken = taken[[row for row in range(taken.height) if row not in rows]]
-            counts.checksum = sum_of(counts.checksum, taken)
-
-    def _refused_rows(self, mapped: Mapped, written: list[Written]) -> RefusedRows:
-        """By number: rows of which a target refused something; with what the targets have of it, so that a replay leaves that out."""
-        found: dict[int, tuple[str, Problem]] = {}
-        for portion, one in zip(mapped.portions, written, strict=True):
-            for reject in one.rejects:
-                path = portion.path_of(reject.row)
-                found.setdefault(portion.numbers[reject.row], (path, Problem(reject.code, reject.path, reject.reason)))
-        if not found:
-            return {}
-        done: dict[int, list[StepResult]] = {number: [] for number in found}
-        value = encode_json(Done())
-        for portion, one in zip(mapped.portions, written, strict=True):
-            rejected_rows = {reject.row for reject in one.rejects}
-            for row, number in enumerate(portion.numbers):
-                if number in done and row not in rejected_rows:
-                    done[number].append(StepResult(portion.path_of(row), value))
-        return {number: (path, problem, tuple(done[number])) for number, (path, problem) in found.items()}
 
     async def _bury(self, rejects: list[Rejected], cursors: tuple[Cursor, ...]) -> None:
         """In the transaction of the last of them the cursors move; one that is buried twice is there once."""
@@ -555,6 +596,7 @@ class BulkRun:
             finally:
                 await load.leave()
         run.state, run.ended = "abandoned", self._clock.now()
+        self._state.begun = []
         await self._save([await self._with_ended(run)])
 
     async def _with_ended(self, run: RunRecord) -> Cursor:
@@ -569,20 +611,6 @@ class BulkRun:
     async def _save(self, more: list[Cursor] | None = None) -> None:
         cursors = (cursor_of(state_cursor(self._flow.name), self._with_run()), *(more or ()))
         await self._journal.submit(SaveCursors(cursors))
-
-
-def _rejects(mapper: Mapper, mapped: Mapped, chunk: int, by_targets: RefusedRows) -> list[Rejected]:
-    """Of the rows that a step refused, and those that a target did."""
-    of_steps = {one.number: (one.step, one.problems) for one in mapped.refused}
-    messages = mapper.rejects(mapped.read, [*of_steps, *by_targets], chunk)
-    found = []
-    for number, message in sorted(messages.items()):
-        if number in of_steps:
-            found.append(Rejected(message, dead_letter_of(StepRejected(*of_steps[number]))))
-        else:
-            step, problem, results = by_targets[number]
-            found.append(Rejected(message, dead_letter_of(StepRejected(step, (problem,))), results))
-    return found
 
 
 def _code(failed: ReadFailed) -> str:

@@ -104,12 +104,34 @@ class RunRecord(msgspec.Struct, kw_only=True):
         return found
 
 
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """A chunk that is on its way to the targets. ``id``: of this attempt at it. ``passed`` to ``rejected``: by the steps. ``given`` and
+    ``checksums``: of each target. ``position``, ``is_last``, ``ended``: what is so behind it. ``largest``: of its cursor values, and
+    ``seen`` the identities of its rows within the overlap, each with its cursor value."""
+
+    id: str
+    number: int
+    rows: int
+    passed: int
+    known: int
+    filtered: int
+    rejected: int
+    given: tuple[int, ...]
+    checksums: tuple[str, ...]
+    position: Any
+    is_last: bool
+    ended: tuple[str, ...]
+    largest: Any = None
+    seen: tuple[tuple[Any, str], ...] = ()
+
+
 class BulkState(msgspec.Struct, kw_only=True):
-    """``run``: the present or last one. ``watermark``: the largest cursor value of all runs that are done; ``whole``: when everything was
-    last read; ``expected`` rows then. ``position``: where a source that only tells changes goes on. ``asked``: number of the last word
-    that was heard."""
+    """``run``: the present or last one; ``begun``: its chunks without a checkpoint that targets may have, in their order.
+    ``watermark``: the largest cursor value of all runs that are done; ``whole``: when everything was last read; ``expected`` rows then.
+    ``position``: where a source that only tells changes goes on. ``asked``: number of the last word that was heard."""
 
     run: RunRecord | None = None
+    begun: list[Begun] = []
     watermark: Any = None
     whole: dt.datetime | None = None
     expected: int = 0

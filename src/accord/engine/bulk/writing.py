@@ -26,6 +26,7 @@ class ItemLoad:
     """A Load on ``Connection.write``. What a target promises for a single write is what is promised here: see ``accord check``."""
 
     at_once = 1
+    tells = False
 
     def __init__(self, port: Port, write: BulkWrite, mode: WriteMode, spec: LoadSpec) -> None:
         self._connection = port.connection
@@ -76,6 +77,9 @@ class ItemLoad:
             self._first = True
             raise LoadFailed(failed)
 
+    async def known(self, number: int) -> Written | None:
+        return None
+
     async def finish(self) -> Loaded:
         return Loaded()
 
@@ -89,17 +93,21 @@ class ItemLoad:
         return hashlib.blake2b(f"{self._spec.id}/{chunk}/{row}".encode(), digest_size=16).hexdigest()
 
 
-def sum_of(checksum: str, frame: Any) -> str:
-    """The checksum with these rows added: their hashes summed up, so that their order does not count."""
+def joined_sums(a: str, b: str) -> str:
+    """Of all the rows of both."""
+    return f"{(int(a, 16) + int(b, 16)) % 2**64:x}"
+
+
+def sum_of(frame: Any) -> str:
+    """A checksum of rows: their hashes summed up, so that their order does not count."""
     if not frame.height:
-        return checksum
+        return "0"
     try:
         hashed = frame.hash_rows(seed=0)
     except Exception:  # noqa: BLE001 - Polars cannot hash every nested type
         hashed = frame.select(row=_as_text(frame))["row"].hash(seed=0)
     high, low = (hashed // 2**32).sum(), (hashed % 2**32).sum()  # the sum of the whole would overflow
-    total = (int(checksum, 16) + high * 2**32 + low) % 2**64
-    return f"{total:x}"
+    return f"{(high * 2**32 + low) % 2**64:x}"
 
 
 def _as_text(frame: Any) -> Any:

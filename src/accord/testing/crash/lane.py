@@ -230,7 +230,7 @@ class Lane:
         return min(found, PASSES_SHARED_MAX) if len(self._nodes) > 1 else found
 
     def _reached_within_s(self, point: str) -> float:
-        is_rare = len(self._nodes) > 1 or point.startswith(("checkpoint.", "drain.", "release.", "undo."))
+        is_rare = len(self._nodes) > 1 or point.startswith(("checkpoint.", "drain.", "release.", "snapshot.", "undo."))
         return RARE_WITHIN_S if is_rare else POINT_WITHIN_S
 
     async def _keep_alive(self, other: Node, is_wanted: bool) -> None:

@@ -37,6 +37,8 @@ APPENDS_AT_ONCE = 2  # one chunk is encoded while the server takes another
 class SqlLoad:
     """``find_plan`` binds the entity to the table as it is; it runs on a database thread."""
 
+    tells = True
+
     def __init__(
         self,
         database: Database,
@@ -72,6 +74,9 @@ class SqlLoad:
 
     async def write(self, chunk: Chunk) -> Written:
         return await self._work(lambda: self._write(chunk))
+
+    async def known(self, number: int) -> Written | None:
+        return await self._work(lambda: self._known(number))
 
     async def finish(self) -> Loaded:
         return await self._work(self._finish)
@@ -183,9 +188,15 @@ class SqlLoad:
                 inserted=inserted,
                 updated=updated,
                 unchanged=0 if self._is_shown_later else rows - superseded - len(rejects) - inserted - updated,
+                attempt=chunk.attempt,
             )
             self._ledger.store(connection, self.table.load_id, chunk.number, entry)
         return Written(entry.rows, entry.rejects)
+
+    def _known(self, number: int) -> Written | None:
+        with self._database.reading() as connection:
+            entry = self._ledger.find(connection, self.table.load_id, number)
+        return None if entry is None else entry.written
 
     def _path(self, why: Reject) -> str:
         """The database names columns, people know fields."""

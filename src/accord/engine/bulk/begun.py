@@ -1,0 +1,77 @@
+"""Chunks that are on their way to targets: what the journal holds of each before a target hears of it.
+
+A run that was cut off may have left such a chunk in its targets without a checkpoint behind it, and meanwhile the source may hold other
+rows in its place: some were changed and moved to the end, others were added. So a chunk that every target has is settled as it was
+given then, and reading goes on behind it. Any other is read again, and compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from accord.engine.bulk.mapping import Mapped
+from accord.engine.bulk.overlap import SeenPart
+from accord.engine.bulk.state import Begun, RunRecord
+from accord.engine.bulk.writing import joined_sums, sum_of
+from accord.sdk.bulk import LoadMode, Written
+
+REWRITTEN = (
+    LoadMode.UPSERT,
+    LoadMode.DELETE_MISSING,
+    LoadMode.HISTORY,
+)  # rows that are there are written over by themselves
+
+
+def begun_of(id: str, number: int, mapped: Mapped, part: SeenPart) -> Begun:
+    batch = mapped.read.batch
+    return Begun(
+        id=id,
+        number=number,
+        rows=mapped.rows,
+        passed=mapped.passed,
+        known=mapped.known,
+        filtered=mapped.filtered,
+        rejected=len(mapped.refused),
+        given=tuple(portion.frame.height for portion in mapped.portions),
+        checksums=tuple(sum_of(portion.frame) for portion in mapped.portions),
+        position=batch.position,
+        is_last=batch.is_last,
+        ended=mapped.read.ended,
+        largest=msgspec.to_builtins(part.largest),
+        seen=part.pairs,
+    )
+
+
+def taken_sums(begun: Begun, mapped: Mapped, written: Sequence[Written]) -> tuple[str, ...]:
+    """Checksums of what the targets took."""
+    found = []
+    for checksum, portion, one in zip(begun.checksums, mapped.portions, written, strict=True):
+        if one.rejects:
+            rows = {reject.row for reject in one.rejects}
+            taken = portion.frame[[row for row in range(portion.frame.height) if row not in rows]]
+            checksum = sum_of(taken)
+        found.append(checksum)
+    return tuple(found)
+
+
+def count(run: RunRecord, begun: Begun, written: Sequence[Written], refused: int, sums: Sequence[str]) -> None:
+    """Adds the chunk, of whose rows targets ``refused`` so many, to the run."""
+    run.rows += begun.rows
+    run.known += begun.known
+    run.filtered += begun.filtered
+    run.rejected += begun.rejected + refused
+    run.passed += begun.passed - refused
+    for counts, given, one, checksum in zip(run.writes, begun.given, written, sums, strict=True):
+        counts.given += given
+        counts.written += one.rows
+        counts.refused += len(one.rejects)
+        counts.checksum = joined_sums(counts.checksum, checksum)
+
+
+def content(begun: Begun) -> tuple[Any, ...]:
+    """What is equal of a chunk that was read again and is the same."""
+    b = begun
+    return b.rows, b.passed, b.known, b.filtered, b.rejected, b.given, b.checksums
