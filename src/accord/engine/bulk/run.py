@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from accord.engine.bulk.spark.feed import SparkFeed
 
 UnderWay: TypeAlias = "tuple[Mapped, Begun, asyncio.Task[list[Written]]]"
-AHEAD = 1  # chunks that are read or wait for the mapping, and as many mapped: more only take memory
+AHEAD = 2  # chunks that are read or wait for the mapping, and as many mapped: more only take memory
 BURIED_AT_ONCE = 1_000  # rejects of one commit
 WHOLE = (LoadMode.REPLACE, LoadMode.DELETE_MISSING)
 
