@@ -6,8 +6,11 @@ Several processes may share the file (WAL). It is opened when it is first needed
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -39,15 +42,16 @@ class SideFile:
             return work(db)
 
     def _open(self) -> sqlite3.Connection:
-        self.path.touch(mode=0o600)
-        db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute(f"PRAGMA synchronous = {self._synchronous}")
-            db.executescript(self._schema)
-        except BaseException:
-            db.close()
-            raise
+        with _one_at_a_time(self.path.parent):
+            _create(self.path)
+            db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute(f"PRAGMA synchronous = {self._synchronous}")
+                db.executescript(self._schema)
+            except BaseException:
+                db.close()
+                raise
         self._db = db
         return db
 
@@ -68,3 +72,20 @@ class SideFile:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Of two that turn a new file to WAL at once one is told "database is locked" at once: SQLite does not wait there."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _create(path: Path) -> None:
+    """A file that is there is not opened: closing it would drop the locks which this process's connections hold on it."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
