@@ -100,11 +100,13 @@ class LoadSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 class Chunk(msgspec.Struct, frozen=True):
     """``number`` counts from 0 and is the same on every attempt, as are the rows of a chunk. ``frame`` is in the target's types.
-    ``attempt``: opaque; what a target that keeps a ledger keeps with the chunk."""
+    ``attempt``: opaque; what a target that keeps a ledger keeps with the chunk. ``staged``: what the load's own stager has made of the
+    rows in another process (``accord.sdk.spread``); ``frame`` is empty then."""
 
     number: int
     frame: polars.DataFrame
     attempt: str = ""
+    staged: Any = None
 
 
 class RowReject(msgspec.Struct, frozen=True):

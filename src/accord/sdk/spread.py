@@ -1,18 +1,21 @@
-"""Reading in parts, each by any process: what a connector offers to a bulk flow whose rows are worked on by several machines.
+"""Reading in parts and writing chunks, each by any process: what a connector offers to a bulk flow that several machines work on.
 
 A connection whose capabilities say ``bulk_spread`` implements ``SpreadSource``. A part is sent to another process (pickled) with all it
-needs to be read there: addresses, credentials, declarations; never a live connection.
+needs to be read there: addresses, credentials, declarations; never a live connection. The engine sends it in an encrypted envelope.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from accord.record import Entity
 from accord.record.batch import Batch
 from accord.sdk.bulk import BulkRead
+
+if TYPE_CHECKING:
+    import polars
 
 
 class ReadPart(Protocol):
@@ -36,4 +39,23 @@ class SpreadSource(Protocol):
 
     def heard(self, notes: Mapping[str, str]) -> None:
         """What the parts noted where they were read; before ``settled`` is called for their files."""
+        ...
+
+
+class Stager(Protocol):
+    """Writes rows beside a target, where nobody sees them. Sent to other processes (pickled), like a ``ReadPart``."""
+
+    def stage(self, frame: polars.DataFrame) -> Any:
+        """The rows of one chunk, lasting when it returns; blocking. What is returned is sent to the load (pickled) and comes back in
+        ``Chunk.staged``, once, in another try, or never. Raises LoadFailed."""
+        ...
+
+
+@runtime_checkable
+class SpreadLoad(Protocol):
+    """A ``Load`` whose chunks other processes may write; numbers, order and ledger stay the load's. It refuses no row for good."""
+
+    async def stager(self) -> Stager:
+        """For the chunks of this load until ``leave``; called after ``begin``. What a stager of an earlier one has left is nobody's.
+        Raises LoadFailed."""
         ...

@@ -8,7 +8,7 @@ load says with ``settled`` when they may go.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, BinaryIO, Protocol
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,7 @@ from accord.connectors.files.bulk_json import JsonLinesBlocks
 from accord.connectors.files.bulk_lines import Block
 from accord.connectors.files.changed import check_unchanged
 from accord.connectors.files.folder import Arrived
+from accord.connectors.files.partitions import Partitions
 from accord.connectors.files.rows import CsvReader, JsonLinesReader, Mark, Row, Unreadable
 from accord.connectors.files.source import READERS, TEXT_FORMATS, Position, Reader, extra_of, opened
 from accord.connectors.files.spec import FilesSettings
@@ -68,18 +69,23 @@ def batches(
     broken: dict[str, str],
     *,
     before_row: int | None = None,
+    before: Mapping[str, str] | None = None,
 ) -> Generator[Batch, None, None]:
     """Batches of all files, the last one marked. ``broken``: files that could not be read to their end, with the reason.
-    ``before_row``: what is read ends there (of one file that is read by row number)."""
-    done = {f.name: f.identity for f in files if start.done.get(f.name) == f.identity}
-    left = [file for file in files if file.name not in done]
+    ``before_row``: what is read ends there (of one file that is read by row number). ``before``: files that are read elsewhere and come
+    before these; every position has them."""
+    done = {**(before or {})}
+    done |= {f.name: f.identity for f in files if start.done.get(f.name) == f.identity}
+    partitions = Partitions(entity, extra_of(entity), settings.zone)
+    skips = extra_of(entity).keep  # others are to be settled
+    left = [f for f in files if f.name not in done and not (skips and partitions.is_outside(f.name, request))]
     fields = request.fields_of(entity)
     if not left:
         yield _nothing(fields, done)
     for place, file in enumerate(left):
         is_here = (start.file, start.identity) == (file.name, file.identity)
         mark = Mark(start.offset, start.row) if is_here else Mark()
-        for block in _blocks(entity, settings, file, mark, request, broken, before_row):
+        for block in _blocks(entity, settings, file, mark, request, broken, before_row, partitions):
             check_unchanged(file)
             if block.is_end:
                 done[file.name] = file.identity
@@ -135,18 +141,25 @@ def _blocks(
     request: BulkRead,
     broken: dict[str, str],
     before_row: int | None,
+    partitions: Partitions,
 ) -> Iterator[Block]:
     """Where the file breaks, an odd row says so and the rest of it is given up."""
-    import polars as pl
-
     extra = extra_of(entity)
+    if partitions.is_outside(file.name, request):
+        yield _empty(entity, mark)
+        return
     form = extra.format_of(file.name)
     wanted = request.fields
     is_by_place = form in ("csv", "excel") and not extra.header
-    fields = {n: f for n, f in entity.fields.items() if wanted is None or is_by_place or n in wanted}
+    fields = {
+        n: f
+        for n, f in entity.fields.items()
+        if n not in partitions.fields and (wanted is None or is_by_place or n in wanted)
+    }
     converter = Converter(fields, extra, ZoneInfo(settings.zone))
     encoding = extra.encoding or settings.encoding
     try:
+        values = partitions.values(file.name)
         with opened(file.path, encoding if form in TEXT_FORMATS else "utf-8") as (stream, encoding):
             reader = READERS[form](extra, converter, encoding, settings.record_size_max)
             blocks = _of_format(reader, stream, converter, request.as_written)
@@ -155,15 +168,33 @@ def _blocks(
                 rows = request.rows if before_row is None else min(request.rows, before_row - mark.number)
                 block = blocks.read(mark, rows)
                 mark, is_end = block.mark, block.is_end
-                yield block
+                yield _with_values(block, entity, partitions, values) if values else block
     except Unreadable as error:
         broken[file.name] = str(error)
         row = OddRow(
             mark.number + 1, {"accord_raw": "", "accord_row": mark.number + 1, "accord_reason": str(error)}, str(error)
         )
-        yield Block(
-            pl.DataFrame(schema=schema_of(fields)), pl.Series("numbers", [], dtype=pl.Int64), (row,), mark, True
-        )
+        yield _empty(entity, mark, row)
+
+
+def _empty(entity: Entity, mark: Mark, *odd: OddRow) -> Block:
+    """The end of a file."""
+    import polars as pl
+
+    return Block(
+        pl.DataFrame(schema=schema_of(entity.fields)), pl.Series("numbers", [], dtype=pl.Int64), odd, mark, True
+    )
+
+
+def _with_values(block: Block, entity: Entity, partitions: Partitions, values: dict[str, Any]) -> Block:
+    """With what the file's folders say; rows that could not be read stay what they are."""
+    columns = partitions.columns(values, block.frame.height)
+    frame = block.frame.with_columns(columns)
+    odd = tuple(
+        row if row.reason else msgspec.structs.replace(row, record={**row.record, **values}) for row in block.odd
+    )
+    order = [name for name in entity.fields if name in frame.columns]
+    return block._replace(frame=frame.select(order), odd=odd)
 
 
 def _of_format(reader: Any, stream: BinaryIO, converter: Converter, as_written: frozenset[str]) -> Blocks:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from accord.connectors.files.changed import Changed, changed_since
 from accord.connectors.files.dataset import DatasetLoad
 from accord.connectors.files.folder import Arrived, Folder, Outside
+from accord.connectors.files.partitions import is_left_out
 from accord.connectors.files.shape import shapes
 from accord.connectors.files.source import Position, extra_of, pages, read_position
 from accord.connectors.files.spec import FilesSettings
@@ -103,12 +104,15 @@ class FilesConnection(Connection):
             raise ReadFailed(outcome_of(error)) from None
 
     async def _arrived(self, entity: Entity) -> list[Arrived]:
-        pattern = extra_of(entity).pattern or f"{entity.short_name}.*"
+        extra = extra_of(entity)
+        pattern = extra.pattern or f"{entity.short_name}.*"
         try:
             for is_second in (False, True):
                 if not await asyncio.to_thread(self._folder.exists):
                     raise ReadFailed(Reconnect(_GONE))
                 files, are_coming = await asyncio.to_thread(self._folder.look, pattern)
+                if extra.partition:
+                    files = [file for file in files if not is_left_out(file.name)]
                 if files or not are_coming or is_second:
                     return files
                 await asyncio.sleep(self._settings.stable.total_seconds() + 0.001)

@@ -80,9 +80,11 @@ class Folder:
     def _candidates(self, pattern: str) -> Iterator[tuple[Path, os.stat_result]]:
         own = {self.settings.processed, self.settings.rejected}
         resolved = self.root.resolve()
+        told = PurePosixPath(pattern).parts  # a folder with a leading dot is read where the pattern names it
         for path in self.root.glob(pattern):
             relative = path.relative_to(self.root)
-            if relative.parts[0] in own or path.name.startswith(".") or path.is_symlink():
+            is_hidden = any(part.startswith(".") and part not in told for part in relative.parts)
+            if relative.parts[0] in own or is_hidden or path.is_symlink():
                 continue
             if not path.parent.resolve().is_relative_to(resolved):
                 continue

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from accord.connectors.files.connection import FilesConnection
+from accord.connectors.files.partitions import NO_FOLDER_NAMES
 from accord.connectors.files.source import extra_of
 from accord.connectors.files.spec import FilesEntity, FilesSettings
 from accord.connectors.files.target import name_fields
@@ -116,6 +117,9 @@ def _check_entity(name: str, entity: Entity, faults: Faults) -> None:
         if field not in entity.fields:
             what = f"`partition` of '{name}' names '{field}', which is no field of it."
             faults.add("connector.files-field", place, what, did_you_mean(field, entity.fields))
+        elif isinstance(entity.fields[field].type, NO_FOLDER_NAMES):
+            what = f"`partition` of '{name}' names '{field}', whose values have no form as the name of a folder."
+            faults.add("connector.files-field", place, what, "Partition by texts, numbers, booleans, dates or times.")
     if form in ("excel", "parquet") and (extra.name or extra.append):
         what = f"'{name}' would be written as {form}, which is only read."
         faults.add("connector.files-format", place, what, "Use csv, json, jsonl, xml or fixed for writing.")

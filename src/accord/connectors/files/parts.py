@@ -40,7 +40,14 @@ class FilePart(msgspec.Struct, frozen=True):
         files = [self.file]
         try:
             yield from batches(
-                self.entity, self.settings, files, self.start, request, notes, before_row=self.before_row
+                self.entity,
+                self.settings,
+                files,
+                self.start,
+                request,
+                notes,
+                before_row=self.before_row,
+                before=self.start.done,
             )
         except Changed as error:
             raise ReadFailed(error.reject) from None

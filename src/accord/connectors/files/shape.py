@@ -38,6 +38,7 @@ def shapes(entity: Entity, settings: FilesSettings, files: list[Arrived]) -> Ite
         if not columns:
             continue  # an empty file
         named = {fields.get(column, column): type_ for column, type_ in columns.items()}
+        named |= dict.fromkeys(extra.partition, "")  # they stand in the names of folders
         yield Shape(place=file.name, columns=named, is_whole=form != "jsonl")
 
 

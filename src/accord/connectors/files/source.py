@@ -26,6 +26,7 @@ from accord.connectors.files.documents import ExcelReader, JsonReader, XmlReader
 from accord.connectors.files.folder import Arrived, Folder
 from accord.connectors.files.packed import is_packed, unpack
 from accord.connectors.files.parquet import ParquetReader
+from accord.connectors.files.partitions import Partitions
 from accord.connectors.files.rows import (
     CsvReader,
     FixedReader,
@@ -140,14 +141,17 @@ def _rows(
     """Rows of a file; where it breaks, one malformed row says so and the rest of the file is given up (and kept as a file)."""
     form = extra.format_of(file.name)
     encoding = extra.encoding or settings.encoding
-    converter = Converter(entity.fields, extra, ZoneInfo(settings.zone))
+    partitions = Partitions(entity, extra, settings.zone)
+    inside = {name: field for name, field in entity.fields.items() if name not in partitions.fields}
+    converter = Converter(inside, extra, ZoneInfo(settings.zone))
     number, offset = mark.number, mark.offset
     try:
+        values = partitions.values(file.name)
         with opened(file.path, encoding if form in TEXT_FORMATS else "utf-8") as (stream, encoding):
             reader: Reader = READERS[form](extra, converter, encoding, settings.record_size_max)
             for row in reader.rows(stream, mark):
                 number, offset = row.number, row.offset
-                yield row
+                yield row._replace(record={**row.record, **values}) if values and not row.reason else row
     except Unreadable as error:
         broken[file.name] = str(error)
         yield malformed("", number + 1, offset, f"{error}; the file is kept in '{settings.rejected}'")

@@ -58,9 +58,9 @@ class FilesEntity(msgspec.Struct, frozen=True, kw_only=True):
 
     ``pattern``: which files are read (``orders/*.csv``). ``name``: what written files are called, with ``{effect_id}`` or fields
     in braces (``{number}.json``). ``append``: the file that written records are added to. ``dataset``: the folder that bulk
-    loads fill with files (Parquet, CSV or JSON Lines), in folders ``field=value`` by the fields of ``partition``. ``headers``: the
-    column, element or JSON key of a field where it is called differently. ``record``: the path to the records in XML
-    (``orders/order``) or in a JSON document (``data.orders``).
+    loads fill with files (Parquet, CSV or JSON Lines), in folders ``field=value`` by the fields of ``partition``; files that are read
+    have these fields from their folders too. ``headers``: the column, element or JSON key of a field where it is called differently.
+    ``record``: the path to the records in XML (``orders/order``) or in a JSON document (``data.orders``).
     """
 
     pattern: str = ""

@@ -26,6 +26,7 @@ from tests.servers import Server, postgres  # noqa: F401 - the fixture
 from tests.spark import spark  # noqa: F401 - the fixture
 from tests.unit.engine.bulk.nightly import Ran, make, rows_of, run
 
+from accord.connectors.files.dataset_files import DatasetFiles
 from accord.engine.bulk.spark import session
 from accord.project import check_project
 from accord.settings.spark import SparkSpec
@@ -156,6 +157,108 @@ def test_a_killed_run_on_spark_is_taken_up_and_every_row_is_there_once(tmp_path:
     assert len(rows_of(folder)) == 270
 
 
+LAKE = """
+system: lake
+connector: files
+settings: {folder: lake, stable: 0s}
+entities:
+  sales:
+    pattern: raw/**/*.parquet
+    partition: [country, day]
+    keep: true
+    key: id
+    fields: {id: integer, country: string?, day: date, total: {type: decimal, min: 0}}
+  mapped:
+    dataset: mapped
+    partition: [country]
+    pattern: mapped/**/*.parquet
+    keep: true
+    key: id
+    fields: {id: integer, country: string?, day: date, total: decimal}
+"""
+TO_LAKE = """
+flow: nightly
+on: manual
+engine: {engine}
+read: {{entity: lake.sales, chunk: 40}}
+stop_after: 50% rejects
+steps:
+  - validate: lake.sales
+  - {{write: lake.mapped, mode: {mode}, with: {{id: id, country: country, day: day, total: total * 2}}}}
+"""
+
+
+def lake(folder: Path, engine: str, mode: str = "append") -> Path:
+    """Sales in folders country=…/day=…, as Spark lays them out; one of the folders is malformed."""
+    flow = TO_LAKE.format(engine=engine, mode=mode)
+    made = make(folder, flow, **{"systems/lake.yaml": LAKE, "accord.yaml": PROJECT})
+    for number, country in enumerate(["DE", "C%C3%B4te d'Ivoire", "__HIVE_DEFAULT_PARTITION__"]):
+        path = made / f"lake/raw/country={country}/day=2026-01-0{number + 1}/part-0.parquet"
+        path.parent.mkdir(parents=True)
+        ids = [number * 1000 + row for row in range(90)]
+        totals = [Decimal(-1 if id % 10 == 5 else id) for id in ids]
+        pl.DataFrame({"id": ids, "total": totals}).write_parquet(path)
+        os.utime(path, ns=(number, number))  # files are read by their age
+    bad = made / "lake/raw/country=DE/day=yesterday/part-0.parquet"
+    bad.parent.mkdir()
+    pl.DataFrame({"id": [7], "total": [Decimal(7)]}).write_parquet(bad)
+    return made
+
+
+def mapped_of(folder: Path) -> list[tuple[Any, ...]]:
+    frames = []
+    for path in sorted((folder / "lake/mapped").glob("**/*.parquet")):
+        country = pl.lit(path.parent.name, pl.String).alias("country")
+        frames.append(pl.read_parquet(path, glob=False).select("id", "day", "total", country))
+    return sorted(pl.concat(frames).rows()) if frames else []
+
+
+@pytest.mark.timeout(2 * RUN_DEADLINE_S)
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_a_data_set_is_read_with_its_folders_and_written_by_the_cluster(
+    tmp_path: Path,
+    spark: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+) -> None:
+    by_polars = run(lake(tmp_path / "polars", "polars", mode))
+
+    def refused(self: DatasetFiles, path: Path, frame: pl.DataFrame) -> None:
+        raise AssertionError("the engine wrote a file of the data set itself")
+
+    monkeypatch.setattr(DatasetFiles, "put", refused)  # not in the processes of the cluster
+    by_spark = run(lake(tmp_path / "spark", "spark", mode))
+    assert (by_polars.record.state, by_spark.record.state) == ("done", "done"), by_spark.record.error
+    assert by_spark.counts == by_polars.counts == (271, 243, 28, 0)
+    assert seen(by_spark) == seen(by_polars)
+    assert by_spark.record.writes == by_polars.record.writes and by_spark.record.differences() == []
+    assert mapped_of(tmp_path / "spark") == mapped_of(tmp_path / "polars")
+    [malformed] = [one for one in by_spark.rejects if "day=yesterday" in one.reason]
+    assert "raw/country=DE/day=yesterday/part-0.parquet" in malformed.reason
+    assert not list((tmp_path / "spark/lake/.accord-loads").glob("**/staged"))
+
+
+@pytest.mark.timeout(4 * RUN_DEADLINE_S)
+@pytest.mark.parametrize("point", ["bulk.after-write:4", "bulk.noted:3"])
+def test_a_killed_load_whose_files_the_cluster_writes_has_every_row_once(
+    tmp_path: Path,
+    spark: str,  # noqa: F811
+    point: str,
+) -> None:
+    folder = lake(tmp_path / "project", "spark")
+    assert accord(folder, point) == -signal.SIGKILL
+    some = mapped_of(folder)
+    assert 0 < len(some) < 243
+    assert list((folder / "lake/.accord-loads").glob("**/staged/*/*.parquet"))  # the cluster was ahead
+    assert accord(folder) == 0
+    rows = mapped_of(folder)
+    wanted = [n * 1000 + row for n in range(3) for row in range(90) if row % 10 != 5]
+    assert [(id, total) for id, _, total, _ in rows] == [(id, 2 * id) for id in wanted]
+    assert set(some) <= set(rows)
+    assert len(rejected(folder)) == 28
+    assert not list((folder / "lake/.accord-loads").glob("**/staged"))
+
+
 SHOP = """
 system: shop
 connector: sql
@@ -226,6 +329,48 @@ def test_a_killed_run_from_table_to_table_is_taken_up_and_every_row_is_there_onc
     total = 2 * sum(n for n in range(1, rows + 1) if n % 5000)
     assert database.rows(counted) == [(good, good, total)]
     assert len(rejected(folder)) == rows // 5000
+    database.execute("DROP TABLE orders, spark_target")
+
+
+@pytest.mark.server
+@pytest.mark.timeout(2 * RUN_DEADLINE_S)
+def test_the_password_of_a_database_is_not_in_what_spark_is_given(
+    tmp_path: Path,
+    spark: str,  # noqa: F811
+    postgres: Server,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from pyspark.serializers import CloudPickleSerializer, CPickleSerializer
+
+    password, given = "correct-horse-battery", []
+    database = fresh("postgresql", tmp_path, postgres)
+    database.execute(
+        "DROP TABLE IF EXISTS orders, spark_target",
+        "CREATE TABLE orders (region text, id bigint, total numeric, PRIMARY KEY (region, id))",
+        "CREATE TABLE spark_target (number text, total numeric)",
+        "INSERT INTO orders SELECT 'a', i, i FROM generate_series(1, 1000) i",
+    )
+    by_password = f'{database.url}", password: "${{secret:shop_password}}'
+    more = {
+        "systems/shop.yaml": SHOP.format(url=by_password),
+        "systems/warehouse.yaml": WAREHOUSE.format(url=database.url),
+        "mappings/order.yaml": DOUBLED,
+        "accord.yaml": PROJECT,
+    }
+    monkeypatch.setenv("ACCORD_SECRET_SHOP_PASSWORD", password)
+    folder = make(tmp_path / "project", FROM_TABLE, **more)
+    for serializer in (CloudPickleSerializer, CPickleSerializer):
+        original = serializer.dumps
+
+        def dumps(self: Any, obj: Any, original: Any = original) -> bytes:
+            given.append(original(self, obj))
+            return given[-1]
+
+        monkeypatch.setattr(serializer, "dumps", dumps)
+    ran = run(folder)
+    assert (ran.record.state, ran.counts) == ("done", (1000, 1000, 0, 0)), ran.record.error
+    assert any(b"accord.engine.bulk.spark.job" in each for each in given)  # the function that workers run
+    assert len(given) >= 2 and not [each for each in given if password.encode() in each]
     database.execute("DROP TABLE orders, spark_target")
 
 

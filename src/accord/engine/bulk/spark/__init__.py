@@ -1,3 +1,3 @@
 """Receives: parts of a source, and a bulk flow as it is declared.
-Hands on: the same chunks that this process would have read and mapped by itself, from the processes of a Spark cluster.
-Never: decides what a row becomes, or writes to a target."""
+Hands on: the chunks that this process would have read and mapped by itself, from processes of a Spark cluster, staged where they can be.
+Never: decides what a row becomes, or shows one in a target."""

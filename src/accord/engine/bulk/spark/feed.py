@@ -13,9 +13,10 @@ import shutil
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from accord.engine.bulk.mapping import Mapped
+from accord.engine.bulk.spark.envelope import prepare_key, sealed
 from accord.engine.bulk.spark.job import Job, Task, Worked, work
 from accord.engine.bulk.spark.session import SparkFault, session_of
 from accord.errors import AccordError
@@ -23,7 +24,7 @@ from accord.project import Project
 from accord.project.snapshot import take_snapshot
 from accord.record import Retry
 from accord.sdk.connector import ReadFailed
-from accord.sdk.spread import ReadPart, SpreadSource
+from accord.sdk.spread import ReadPart, SpreadSource, Stager
 from accord.settings.spark import SparkSpec
 
 PARTS_PER_CORE = 2  # of a wave: enough that a slow part does not leave the other cores idle
@@ -56,14 +57,17 @@ class SparkFeed:
         source: SpreadSource,
         parts: Sequence[ReadPart],
         nulls: frozenset[str],
+        stagers: Sequence[Stager | None],
         *,
         at_once: int = 1,
     ) -> AsyncGenerator[Mapped, None]:
-        """``at_once``: parts that are read at the same time; 1: as many as the cluster has cores. Raises ReadFailed, SparkFault."""
+        """``stagers``: by which chunks are written beside their targets; None where this engine writes. ``at_once``: parts that are read at
+        the same time; 1: as many as the cluster has cores. Raises ReadFailed, SparkFault."""
         if not self._files:
             raise SparkFault("A project that is not in a folder cannot be sent to Spark.", mend="Use engine: polars.")
         if not parts:
             return
+        key = prepare_key(self._spec.master)
         context = (await asyncio.to_thread(session_of, self._spec)).sparkContext
         folder = self._folder / run
         await asyncio.to_thread(_emptied, folder)
@@ -76,17 +80,19 @@ class SparkFeed:
             time=time,
             nulls=nulls,
             folder=folder,
+            stagers=tuple(stagers),
         )
-        tasks = [Task(part, number == len(parts) - 1) for number, part in enumerate(parts)]
+        sent = _Sent(run, flow, sealed(key, "job", job))
+        tasks = [sealed(key, "task", Task(part, number == len(parts) - 1)) for number, part in enumerate(parts)]
         size = max(1, int(context.defaultParallelism)) * PARTS_PER_CORE
         waves = [tasks[start : start + size] for start in range(0, len(tasks), size)]
-        coming = asyncio.ensure_future(asyncio.to_thread(_collected, context, job, waves[0], at_once))
+        coming = asyncio.ensure_future(asyncio.to_thread(_collected, context, sent, waves[0], at_once))
         try:
             for number in range(len(waves)):
                 wave = await coming
                 if number + 1 < len(waves):
                     coming = asyncio.ensure_future(
-                        asyncio.to_thread(_collected, context, job, waves[number + 1], at_once)
+                        asyncio.to_thread(_collected, context, sent, waves[number + 1], at_once)
                     )
                 for worked in wave:
                     source.heard(worked.notes)
@@ -101,15 +107,23 @@ class SparkFeed:
             await asyncio.to_thread(shutil.rmtree, folder, True)
 
 
-def _collected(context: Any, job: Job, tasks: Sequence[Task], at_once: int) -> list[Worked]:
+class _Sent(NamedTuple):
+    """``job``: in its envelope."""
+
+    run: str
+    flow: str
+    job: bytes
+
+
+def _collected(context: Any, sent: _Sent, tasks: Sequence[bytes], at_once: int) -> list[Worked]:
     """One job of Spark: a task per part, or ``at_once`` tasks with several parts each.
 
     Raises ReadFailed for what has failed on every attempt.
     """
-    context.setJobGroup(job.run, f"accord {job.flow}", interruptOnCancel=True)
+    context.setJobGroup(sent.run, f"accord {sent.flow}", interruptOnCancel=True)
     slices = len(tasks) if at_once == 1 else min(at_once, len(tasks))
     try:
-        found: list[Worked] = context.parallelize(tasks, slices).map(partial(work, job)).collect()
+        found: list[Worked] = context.parallelize(tasks, slices).map(partial(work, sent.job)).collect()
     except AccordError:
         raise
     except Exception as error:

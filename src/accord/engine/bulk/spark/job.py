@@ -16,20 +16,23 @@ from pathlib import Path
 
 import msgspec
 
-from accord.engine.bulk.mapping import Mapped, Mapper
+from accord.engine.bulk.mapping import Mapped, Mapper, Portion, Staged
 from accord.engine.bulk.reading import Read, with_nulls
+from accord.engine.bulk.spark.envelope import NoKey, key_here, opened
+from accord.engine.bulk.writing import sum_of
 from accord.errors import AccordError
 from accord.flow.bulk.compile import BulkFlow
 from accord.mapping.environment import Query
 from accord.project.load import load_project
-from accord.record import Outcome
+from accord.record import Outcome, Reject
 from accord.sdk.connector import ReadFailed
-from accord.sdk.spread import ReadPart
+from accord.sdk.spread import ReadPart, Stager
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """``files``: the project's declarations and functions by path; ``variables``: those of the process that they refer to.
-    ``folder``: where chunks are put, the same place for all processes. ``nulls``: fields the source has no more."""
+    ``folder``: where chunks are put, the same place for all processes. ``nulls``: fields the source has no more. ``stagers``: of the flow's
+    writes; None where the engine writes."""
 
     files: Mapping[str, bytes]
     environment: str
@@ -39,6 +42,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     time: dt.datetime
     nulls: frozenset[str]
     folder: Path
+    stagers: tuple[Stager | None, ...] = ()
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -48,19 +52,30 @@ class Task(msgspec.Struct, frozen=True):
 
 class Worked(msgspec.Struct, frozen=True):
     """``chunks``: files with a pickled Mapped each, in order; whoever started the job reads and removes them. ``notes``: for the source's
-    connection. ``failed``: why the part could not be read to its end; its chunks are good up to there."""
+    connection. ``failed``: why the part could not be read to its end, or a chunk not be staged; its chunks are good up to there."""
 
     chunks: tuple[str, ...]
     notes: dict[str, str]
     failed: Outcome | None = None
 
 
-def work(job: Job, task: Task) -> Worked:
+def work(sealed_job: bytes, sealed_task: bytes) -> Worked:
     """Blocking. What is no trouble of the source is raised: Spark then tries the part on another process."""
+    try:
+        key = key_here("a worker of the Spark cluster")
+        job, task = opened(key, "job", sealed_job), opened(key, "task", sealed_task)
+    except NoKey as error:
+        return Worked((), {}, Reject(str(error), code=error.code))
+    return worked(job, task)
+
+
+def worked(job: Job, task: Task) -> Worked:
+    """As ``work``."""
     chunks: list[str] = []
     notes: dict[str, str] = {}
     try:
-        for mapped in _mapped(job, task, notes):
+        for one in _mapped(job, task, notes):
+            mapped = _staged(one, job.stagers)
             path = (
                 job.folder / f"{uuid.uuid4().hex}.chunk"
             )  # never that of an attempt which Spark gave up and which still runs
@@ -69,6 +84,21 @@ def work(job: Job, task: Task) -> Worked:
     except ReadFailed as failed:
         return Worked(tuple(chunks), notes, failed.outcome)
     return Worked(tuple(chunks), notes)
+
+
+def _staged(mapped: Mapped, stagers: Sequence[Stager | None]) -> Mapped:
+    """What lies beside a target need not come back to the engine. Raises LoadFailed."""
+    if not any(stagers):
+        return mapped
+    portions = tuple(map(_staged_portion, mapped.portions, stagers))
+    return msgspec.structs.replace(mapped, portions=portions)
+
+
+def _staged_portion(portion: Portion, stager: Stager | None) -> Portion:
+    if stager is None or not portion.rows:
+        return portion
+    staged = Staged(portion.rows, sum_of(portion.frame), stager.stage(portion.frame))
+    return msgspec.structs.replace(portion, frame=portion.frame.clear(), staged=staged)
 
 
 def _mapped(job: Job, task: Task, notes: dict[str, str]) -> Iterator[Mapped]:
