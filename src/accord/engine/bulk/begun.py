@@ -7,26 +7,25 @@ given then, and reading goes on behind it. Any other is read again, and compared
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
 from accord.engine.bulk.mapping import Mapped
 from accord.engine.bulk.overlap import SeenPart
 from accord.engine.bulk.state import Begun, RunRecord
-from accord.engine.bulk.writing import joined_sums, sum_of
+from accord.engine.bulk.writing import joined_sums, sum_and_order_of, sum_of
+from accord.journal.operations import Rejected
 from accord.sdk.bulk import LoadMode, Written
 
-REWRITTEN = (
-    LoadMode.UPSERT,
-    LoadMode.DELETE_MISSING,
-    LoadMode.HISTORY,
-)  # rows that are there are written over by themselves
+# rows that are there are written over by themselves
+REWRITTEN = (LoadMode.UPSERT, LoadMode.DELETE_MISSING, LoadMode.HISTORY)
 
 
-def begun_of(id: str, number: int, mapped: Mapped, part: SeenPart) -> Begun:
+def begun_of(id: str, number: int, mapped: Mapped, rejects: Sequence[Rejected], part: SeenPart) -> Begun:
     batch = mapped.read.batch
+    sums = [(one.staged.checksum, "") if one.staged else sum_and_order_of(one.frame) for one in mapped.portions]
     return Begun(
         id=id,
         number=number,
@@ -35,8 +34,10 @@ def begun_of(id: str, number: int, mapped: Mapped, part: SeenPart) -> Begun:
         known=mapped.known,
         filtered=mapped.filtered,
         rejected=len(mapped.refused),
-        given=tuple(portion.frame.height for portion in mapped.portions),
-        checksums=tuple(sum_of(portion.frame) for portion in mapped.portions),
+        refused=_digest(rejects),
+        given=tuple(portion.rows for portion in mapped.portions),
+        checksums=tuple(checksum for checksum, _ in sums),
+        orders=tuple(order for _, order in sums),
         position=batch.position,
         is_last=batch.is_last,
         ended=mapped.read.ended,
@@ -71,7 +72,23 @@ def count(run: RunRecord, begun: Begun, written: Sequence[Written], refused: int
         counts.checksum = joined_sums(counts.checksum, checksum)
 
 
-def content(begun: Begun) -> tuple[Any, ...]:
-    """What is equal of a chunk that was read again and is the same."""
-    b = begun
-    return b.rows, b.passed, b.known, b.filtered, b.rejected, b.given, b.checksums
+def is_given_alike(a: Begun, b: Begun) -> bool:
+    """Every target is given the same rows, maybe in another order."""
+    return (a.given, a.checksums) == (b.given, b.checksums)
+
+
+def is_refused_alike(a: Begun, b: Begun) -> bool:
+    """The other rows are the same too."""
+    return _not_given(a) == _not_given(b)
+
+
+def _not_given(begun: Begun) -> tuple[int | str, ...]:
+    return begun.rows, begun.passed, begun.known, begun.filtered, begun.rejected, begun.refused
+
+
+def _digest(rejects: Sequence[Rejected]) -> str:
+    """Of what the rejected rows hold, in any order, wherever they stood."""
+    if not rejects:
+        return ""
+    each = sorted(hashlib.blake2b(one.message.body, digest_size=16).digest() for one in rejects)
+    return hashlib.blake2b(b"".join(each), digest_size=16).hexdigest()

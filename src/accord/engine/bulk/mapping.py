@@ -35,15 +35,29 @@ ROWS_AT_ONCE = 5_000  # rows of Python objects in memory at once
 TOO_WIDE = Problem("flow.bulk-value", "", "a number or time is too large or too fine for a column")
 
 
+class Staged(msgspec.Struct, frozen=True):
+    """Rows that lie beside their target: how many, their checksum, and what the load's stager says of them."""
+
+    rows: int
+    checksum: str
+    held: Any
+
+
 class Portion(msgspec.Struct, frozen=True):
     """What one target gets of a chunk: ``numbers`` of the rows the frame's rows came from, and where in the flow they were written:
-    at ``paths``, or at ``path``, its ``[]`` being the index in ``item`` where a split made them."""
+    at ``paths``, or at ``path``, its ``[]`` being the index in ``item`` where a split made them. ``staged``: instead of the frame, which
+    is empty then."""
 
     frame: polars.DataFrame
     numbers: list[int]
     path: str
     item: polars.Series | None = None
     paths: list[str] | None = None
+    staged: Staged | None = None
+
+    @property
+    def rows(self) -> int:
+        return self.frame.height if self.staged is None else self.staged.rows
 
     def path_of(self, row: int) -> str:
         return self.paths[row] if self.paths is not None else _path_of(self.path, self.item, row)
@@ -188,13 +202,14 @@ class Mapper:
             known=known,
         )
 
-    def rejects(self, read: Read, numbers: Collection[int], chunk: int) -> dict[int, Message]:
-        """The messages that refused rows become, by number."""
+    def rejects(self, read: Read, numbers: Collection[int]) -> dict[int, Message]:
+        """The messages that refused rows become, by number. One that is read again has the id it had, another in its place has not."""
         found: dict[int, Message] = {}
         for number, record, reason in source_records(read, numbers, self._flow):
             body = encode_json(record)
             place = read.place_of(number)
-            id = f"{self._run_id}.{chunk}.{number}"
+            event = identity(record, body, self._flow.source.key, place)
+            id = f"{self._run_id}.{number}.{event[:8]}"
             headers = {RUN_HEADER: self._run_id, ROW_HEADER: str(number), ORIGIN_HEADER: place}
             if reason:
                 headers[MALFORMED_HEADER] = malformed_mark(body, reason)
@@ -205,7 +220,7 @@ class Mapper:
                 source=self._flow.source.name,
                 body=body,
                 time=self._time,
-                event_id=identity(record, body, self._flow.source.key, place),
+                event_id=event,
                 headers=headers,
                 trace_id=self._run_id,
             )

@@ -17,14 +17,14 @@ from accord.sdk.http import encode_json
 RefusedRows: TypeAlias = "dict[int, tuple[str, Problem, tuple[StepResult, ...]]]"  # by number
 
 
-def rejects_of_steps(mapper: Mapper, mapped: Mapped, chunk: int) -> list[Rejected]:
+def rejects_of_steps(mapper: Mapper, mapped: Mapped) -> list[Rejected]:
     why = {one.number: (one.step, one.problems) for one in mapped.refused}
-    messages = mapper.rejects(mapped.read, why, chunk)
+    messages = mapper.rejects(mapped.read, why)
     return [Rejected(messages[n], dead_letter_of(StepRejected(*why[n]))) for n in sorted(messages)]
 
 
-def rejects_of_targets(mapper: Mapper, mapped: Mapped, chunk: int, refused: RefusedRows) -> list[Rejected]:
-    messages = mapper.rejects(mapped.read, refused, chunk) if refused else {}
+def rejects_of_targets(mapper: Mapper, mapped: Mapped, refused: RefusedRows) -> list[Rejected]:
+    messages = mapper.rejects(mapped.read, refused)
     found = []
     for number, message in sorted(messages.items()):
         step, problem, results = refused[number]

@@ -105,9 +105,10 @@ class RunRecord(msgspec.Struct, kw_only=True):
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):
-    """A chunk that is on its way to the targets. ``id``: of this attempt at it. ``passed`` to ``rejected``: by the steps. ``given`` and
-    ``checksums``: of each target. ``position``, ``is_last``, ``ended``: what is so behind it. ``largest``: of its cursor values, and
-    ``seen`` the identities of its rows within the overlap, each with its cursor value."""
+    """A chunk that is on its way to the targets. ``id``: of this attempt at it. ``passed`` to ``rejected``: by the steps; ``refused``: a
+    digest of the rejected rows. ``given``, ``checksums`` and ``orders`` (checksums that heed the order): of each target. ``position``,
+    ``is_last``, ``ended``: what is so behind it. ``largest``: of its cursor values, and ``seen`` the identities of its rows within the
+    overlap, each with its cursor value."""
 
     id: str
     number: int
@@ -116,8 +117,10 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     known: int
     filtered: int
     rejected: int
+    refused: str = ""
     given: tuple[int, ...]
     checksums: tuple[str, ...]
+    orders: tuple[str, ...] = ()
     position: Any
     is_last: bool
     ended: tuple[str, ...]

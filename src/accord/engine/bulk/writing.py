@@ -100,14 +100,31 @@ def joined_sums(a: str, b: str) -> str:
 
 def sum_of(frame: Any) -> str:
     """A checksum of rows: their hashes summed up, so that their order does not count."""
-    if not frame.height:
-        return "0"
-    try:
-        hashed = frame.hash_rows(seed=0)
-    except Exception:  # noqa: BLE001 - Polars cannot hash every nested type
-        hashed = frame.select(row=_as_text(frame))["row"].hash(seed=0)
-    high, low = (hashed // 2**32).sum(), (hashed % 2**32).sum()  # the sum of the whole would overflow
+    return _sum(_hashes(frame))
+
+
+def sum_and_order_of(frame: Any) -> tuple[str, str]:
+    """The checksum, and one that is another when the rows come in another order."""
+    hashes = _hashes(frame)
+    if not len(hashes):
+        return "0", ""
+    import polars as pl
+
+    places = pl.int_range(1, len(hashes) + 1, eager=True, dtype=pl.UInt64)
+    return _sum(hashes), _sum((hashes % 2**31) * (places % 2**31))
+
+
+def _sum(hashes: Any) -> str:
+    high, low = (hashes // 2**32).sum(), (hashes % 2**32).sum()  # the sum of the whole would overflow
     return f"{(high * 2**32 + low) % 2**64:x}"
+
+
+def _hashes(frame: Any) -> Any:
+    """Of each row."""
+    try:
+        return frame.hash_rows(seed=0)
+    except Exception:  # noqa: BLE001 - Polars cannot hash every nested type
+        return frame.select(row=_as_text(frame))["row"].hash(seed=0)
 
 
 def _as_text(frame: Any) -> Any:

@@ -63,7 +63,7 @@ def run_cut_off(folder: Path, point: str, nth: int) -> Ran:
             raise Cut
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("accord.engine.bulk.run.crash_point", passed)
+        patch.setattr("accord.observe.crash_points._armed", passed)
         ran = run(folder)
     assert passes == nth, "the run never came there"
     assert ran.record.state == "failed"
@@ -138,6 +138,30 @@ def test_a_chunk_that_no_target_has_is_what_the_source_holds_now(tmp_path: Path,
     assert names_in("sqlite", folder) == names(*(set(range(1, 31)) - {12}))
 
 
+def test_a_row_that_is_refused_now_in_the_place_of_another_is_kept_too(tmp_path: Path) -> None:
+    folder = make(tmp_path, APPENDS + ONCE)
+    put(folder, *range(1, 31))
+    put(folder, 15, 21, total=-1)
+    run_cut_off(folder, "bulk.noted", 2)
+    run_sql(folder / "shop.db", "DELETE FROM orders WHERE id = 15")
+    resumed = run(folder)
+    assert (resumed.record.state, resumed.record.rejected, resumed.record.differences()) == ("done", 1, [])
+    assert sorted(letter.key for letter in resumed.rejects) == ["15", "21"]
+    assert names_in("sqlite", folder) == names(*(set(range(1, 31)) - {15, 21}))
+
+
+def test_a_refused_row_that_was_changed_and_is_refused_again_is_kept_as_both(tmp_path: Path) -> None:
+    folder = make(tmp_path, APPENDS + ONCE)
+    put(folder, *range(1, 31))
+    put(folder, 15, total=-1)
+    run_cut_off(folder, "bulk.noted", 2)
+    put(folder, 15, total=-2)
+    resumed = run(folder)
+    assert (resumed.record.state, resumed.record.rejected, resumed.record.differences()) == ("done", 1, [])
+    assert [letter.key for letter in resumed.rejects] == ["15", "15"]
+    assert len({letter.id for letter in resumed.rejects}) == 2
+
+
 TWO = APPENDS.replace("  - {write", "  - {write: warehouse.orders, mapping: order, mode: append}\n  - {write")
 
 
@@ -176,3 +200,31 @@ def test_what_one_target_has_of_a_chunk_is_written_over_by_an_upsert(tmp_path: P
     assert (done.record.state, done.record.differences()) == ("done", [])
     assert rows_of(folder) == sorted((f"R{n}", 7 if n == 12 else 1) for n in range(1, 31))
     assert len(rows_of(folder, "log")) == 30
+
+
+def swap(folder: Path) -> None:
+    """Rows 12 and 13 of the shop: the targets are given the same rows in another order."""
+    put_orders(folder, [(12, "n13", 1, AT.format(12)), (13, "n12", 1, AT.format(13))])
+
+
+def test_another_order_of_the_rows_is_the_same_chunk_to_targets_that_have_it_whole(tmp_path: Path) -> None:
+    folder = make(tmp_path, TWO + ONCE)
+    put(folder, *range(1, 31))
+    run_cut_off(folder, "bulk.after-write", 3)
+    swap(folder)
+    same = run(folder)
+    assert (same.record.state, same.record.differences()) == ("done", [])
+    assert names_in("sqlite", folder) == names(*range(1, 31))
+    assert len(rows_of(folder)) == 30
+
+
+def test_another_order_of_the_rows_is_another_chunk_when_a_target_has_refused_some_by_their_place(
+    tmp_path: Path,
+) -> None:
+    folder = make(tmp_path, APPENDS + ONCE)
+    run_sql(folder / "warehouse.db", "CREATE UNIQUE INDEX one ON log (number); INSERT INTO log VALUES ('n13', 0)")
+    put(folder, *range(1, 31))
+    run_cut_off(folder, "bulk.before-checkpoint", 2)
+    swap(folder)
+    changed = run(folder)
+    assert (changed.record.state, changed.record.code) == ("failed", "engine.bulk-changed")

@@ -65,7 +65,7 @@ def test_a_run_that_waits_says_since_when(tmp_path: Path, monkeypatch: pytest.Mo
             yield reading.Read(Batch(frame=empty_frame(entity.fields), position=position, after_s=after_s))
 
     monkeypatch.setattr("accord.engine.bulk.run.BulkRun", functools.partial(BulkRun, tell=tell))
-    monkeypatch.setattr("accord.engine.bulk.run.chunks_of", chunks)
+    monkeypatch.setattr("accord.engine.bulk.feed.chunks_of", chunks)
     assert run(make(tmp_path)).record.state == "done"
     (first, again, *_, last) = told
     assert first == again
