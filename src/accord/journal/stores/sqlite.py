@@ -40,6 +40,7 @@ from accord.journal.stores.sqlite_checkpoint import Checkpointer
 from accord.journal.stores.sqlite_lock import FileLock
 from accord.journal.stores.sqlite_reads import SqliteReads
 from accord.journal.stores.sqlite_schema import PAGE_SIZE_BYTES, migrate
+from accord.journal.stores.sqlite_warming import Warming
 from accord.journal.stores.sqlite_writes import Writes
 from accord.observe.crash_points import crash_point
 
@@ -135,6 +136,7 @@ class SqliteStore(SqliteReads):
         self._checkpointer = Checkpointer(
             db, self._connect, self.path, frames_start=self._wal_frames_start, frames_max=self._wal_frames_max
         )
+        self._warming = Warming(self._connect_to_read) if self.path.stat().st_size > self._cache_bytes else None
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, timeout=5.0, check_same_thread=False)
@@ -235,17 +237,20 @@ class SqliteStore(SqliteReads):
 
     def reader(self) -> SqliteReads:
         """Reads over a read-only connection of their own, for use by one other thread; close it after use."""
-        db = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-        )
         recovered_seq, opening = self._border
-        return SqliteReads(db, opening, recovered_seq)
+        return SqliteReads(self._connect_to_read(), opening, recovered_seq)
+
+    def _connect_to_read(self) -> sqlite3.Connection:
+        uri = f"{self.path.absolute().as_uri()}?mode=ro"
+        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
 
     def close(self) -> None:
         """Checkpoints and gives the lock back. Closing twice is harmless."""
         if not self._is_open:
             return
         self._is_open = False
+        if self._warming is not None:
+            self._warming.close()
         self._checkpointer.close()
         try:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
