@@ -21,8 +21,8 @@ from accord.engine.accept import Acceptor
 from accord.engine.admission import Bounds, SystemBounds, sources_of
 from accord.engine.alerts.watch import Alerts
 from accord.engine.answer import Answer
+from accord.engine.beginnings import Beginnings
 from accord.engine.bulk.desk import BulkDesk, BulkSchedule
-from accord.engine.changes import ChangeReader
 from accord.engine.clock import Clock, SystemClock
 from accord.engine.cluster.cluster import Cluster, MemberSettings
 from accord.engine.control import Control
@@ -34,7 +34,7 @@ from accord.engine.exposition import Exposition, MetricsAccess
 from accord.engine.gate import Gate
 from accord.engine.history import History
 from accord.engine.http import PooledHttpClient
-from accord.engine.intake import Callers, Ended, Intake, report_defect, standing_by
+from accord.engine.intake import Callers, Intake, report_defect, standing_by
 from accord.engine.looks import OPEN_STATES
 from accord.engine.operators.access import Access, Trail
 from accord.engine.operators.audit import Audit, AuditEntry
@@ -43,16 +43,14 @@ from accord.engine.pauses import Pauses
 from accord.engine.pressure import Pressure
 from accord.engine.release import Releaser
 from accord.engine.retention import Retention, prune_forever
-from accord.engine.run import Attempt
+from accord.engine.runner import Runner
 from accord.engine.server import Defect, Handle, WebServer
-from accord.engine.sources import Reader, Schedule
-from accord.engine.subscribe import subscribe_forever
-from accord.engine.versions import Versions, held_for_version
+from accord.engine.subscribe import subscribe_forever, topics_wanted
+from accord.engine.versions import Versions
 from accord.errors import JournalError, SettingsError
 from accord.flow.flow import Flow
-from accord.flow.trigger import ChangesTrigger, FilesTrigger, PollTrigger, ScheduleTrigger
 from accord.journal.group import Journal
-from accord.journal.operations import Lease, Settle, State
+from accord.journal.operations import Lease, Settle
 from accord.journal.shared import SharedStore
 from accord.journal.store import AsyncStore, Store
 from accord.observe import Observer
@@ -68,9 +66,7 @@ from accord.observe.events import (
 )
 from accord.observe.tracing import Tracing
 from accord.project import Project
-from accord.project.snapshot import VersionGone
 from accord.record import Entity
-from accord.record.message import PARENT_SPAN_HEADER
 from accord.sdk.addresses import is_loopback
 from accord.sdk.connector import Connection, Context
 from accord.sdk.http import InboundRequest
@@ -83,7 +79,6 @@ if TYPE_CHECKING:
 
 STATE_FILE = "engine.json"
 RESTART_S = 1.0
-STATE_NAMES = {state: state.name.lower() for state in State}
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,6 +255,18 @@ class Engine:
             ports=self._ports,
             settings={name: system.settings for name, system in self.project.systems.items()},
         )
+        self._runner = Runner(
+            self.flows,
+            self.journal,
+            self._delivery,
+            self.versions,
+            self.control,
+            self._callers,
+            self._stops,
+            self._pressure.watch,
+            self.clock,
+            self.observer,
+        )
         self.alerts = self.control.alerts = Alerts(
             self.project.alerts,
             self.project.channels,
@@ -415,39 +422,14 @@ class Engine:
         self._spawn(prune)  # each member its own parts
         if self.settings.with_web:
             self._spawn(self.history.run)
-        files: dict[str, list[tuple[Flow, FilesTrigger]]] = {}
-        changes: dict[str, dict[str, list[tuple[Flow, ChangesTrigger]]]] = {}
-        for flow in self.flows.values():
-            for trigger in flow.triggers:
-                if isinstance(trigger, ChangesTrigger):
-                    system = changes.setdefault(trigger.entity.partition(".")[0], {})
-                    system.setdefault(trigger.entity, []).append((flow, trigger))
-                elif isinstance(trigger, FilesTrigger):
-                    files.setdefault(trigger.entity, []).append((flow, trigger))
-                elif isinstance(trigger, PollTrigger):
-                    self._read([flow], trigger)
-                elif isinstance(trigger, ScheduleTrigger):
-                    schedule = Schedule(flow, trigger, self.acceptor, self.journal, self.clock)
-                    self._spawn_one(schedule.name, schedule.run)
+        beginnings = Beginnings(self._ports, self.acceptor, self.journal, self.clock, self.observer)
+        for name, work in beginnings.of_flows(self.flows.values()):
+            self._spawn_one(name, work)
         for name, bulk in self.project.bulk_flows.items():
             self._spawn_one(f"bulk:{name}", functools.partial(self.bulk.keep, name))
             for at in bulk.spec.schedules:
                 times = BulkSchedule(name, at, self.bulk, self.journal, self.clock)
                 self._spawn_one(times.name, times.run)
-        for found in files.values():  # one reader for all: a file is moved when it has been read
-            self._read([flow for flow, _ in found], min((trigger for _, trigger in found), key=lambda t: t.every_s))
-        for name, wanted in changes.items():
-            self._read_changes(name, wanted)
-
-    def _read_changes(self, system: str, wanted: dict[str, list[tuple[Flow, ChangesTrigger]]]) -> None:
-        port = self._ports[system]
-        reader = ChangeReader(wanted, port, self.acceptor, self.journal, self.clock, self.observer)
-        self._spawn_one(reader.name, reader.run)
-
-    def _read(self, flows: list[Flow], trigger: PollTrigger | FilesTrigger) -> None:
-        port = self._ports[trigger.entity.partition(".")[0]]
-        reader = Reader(flows, trigger, port, self.acceptor, self.journal, self.clock, self.observer)
-        self._spawn_one(reader.name, reader.run)
 
     async def _stand_by(self) -> None:
         """Answers at the address before the journal is open, so that whoever watches sees an engine that is alive and not ready."""
@@ -518,7 +500,7 @@ class Engine:
         address = self.settings.public_address
         if address:
             for name, system in self.project.systems.items():
-                topics = sorted(self._topics_of(name))
+                topics = topics_wanted(name, system.topics(), self.acceptor.hook_topics())
                 if topics and system.topics():
                     connection = self._connections[name]
                     hook = f"{address.rstrip('/')}/hooks/{name}"
@@ -527,72 +509,8 @@ class Engine:
                         functools.partial(subscribe_forever, name, connection, hook, topics, self.clock, self.observer),
                     )
 
-    def _topics_of(self, system: str) -> set[str]:
-        """The topics that flows want from a system; all topics of an entity where a trigger names none."""
-        from_entity: dict[str, set[str]] = {}
-        for topic, entity in self.project.systems[system].topics().items():
-            from_entity.setdefault(f"{system}.{entity}", set()).add(topic)
-        wanted: set[str] = set()
-        for entity, flow_topics in self.acceptor.hook_topics():
-            if entity.partition(".")[0] == system:
-                wanted |= set(flow_topics) or from_entity.get(entity, set())
-        return wanted
-
     def _attempt(self, lease: Lease) -> Coroutine[Any, Any, Settle]:
-        self._pressure.watch()
-        flow = self.flows[lease.message.flow]
-        if lease.results or lease.is_recovered:
-            return self._attempt_begun(lease, flow)
-        return self._attempt_with(lease, flow)
-
-    async def _attempt_begun(self, lease: Lease, flow: Flow) -> Settle:
-        found = await self.versions.flow_of(lease, flow)
-        if isinstance(found, VersionGone):
-            return held_for_version(lease, found)
-        if found is not flow:
-            return await self._attempt_on(lease, found)
-        return await self._attempt_with(lease, flow)
-
-    async def _attempt_on(self, lease: Lease, earlier: Flow) -> Settle:
-        self.versions.began(earlier)
-        try:
-            return await self._attempt_with(lease, earlier)
-        finally:
-            self.versions.ended(earlier)
-
-    async def _attempt_with(self, lease: Lease, flow: Flow) -> Settle:
-        replayed = self.control.replayed
-        is_replayed = bool(replayed) and lease.seq in replayed
-        attempt = Attempt(
-            lease,
-            flow,
-            self.journal,
-            self._delivery,
-            self.clock,
-            self.observer,
-            self._callers.answer,
-            self._stops,
-            is_backfill=is_replayed,
-        )
-        tracing, message = self.observer.tracing, lease.message
-        if tracing is None:
-            settle = await attempt.run()
-        else:
-            parent = message.headers.get(PARENT_SPAN_HEADER, "")
-            with tracing.message(flow.name, message.id, message.trace_id, parent) as ended:
-                settle = await attempt.run()
-                ended(STATE_NAMES[settle.state])
-        metrics = self.observer.metrics.flow(flow.name)
-        metrics.attempts[STATE_NAMES[settle.state]] += 1
-        if settle.state >= State.DONE:
-            metrics.duration.observe((self.clock.now() - lease.message.time).total_seconds())
-        if is_replayed and settle.state >= State.DONE:
-            replayed.discard(lease.seq)
-        if flow.has_respond and settle.state >= State.DONE:
-            self._callers.answer(
-                lease.message.id, Ended(settle.state.name.lower())
-            )  # unless it was answered on the way
-        return settle
+        return self._runner.attempt(lease)
 
     async def _counts(self) -> Mapping[tuple[str, str], int]:
         return await self.journal.reads.counts()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from accord.engine.clock import Clock
 from accord.observe import Observer
@@ -32,3 +32,16 @@ async def subscribe_forever(
         observer.emit(SubscriptionFailed(system=system, reason=reason))
         await clock.sleep(wait_s * random.uniform(0.5, 1.0))
         wait_s = min(LONGEST_S, wait_s * 2)
+
+
+def topics_wanted(system: str, entities: Mapping[str, str], triggers: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
+    """The topics that flows want from a system; all topics of an entity where a trigger names none. ``entities``: by topic, those of the
+    system; ``triggers``: entity with its system, and topics."""
+    of_entity: dict[str, set[str]] = {}
+    for topic, entity in entities.items():
+        of_entity.setdefault(f"{system}.{entity}", set()).add(topic)
+    wanted: set[str] = set()
+    for entity, topics in triggers:
+        if entity.partition(".")[0] == system:
+            wanted |= set(topics) or of_entity.get(entity, set())
+    return sorted(wanted)
