@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import os
-import platform
 import signal
 import sys
 import tempfile
@@ -19,6 +17,7 @@ from pathlib import Path
 
 from realtime.accord import Accord, AccordJetstream, AccordJetstream3, AccordPostgresql, AccordWorkers
 from realtime.contender import Contender, Limit
+from realtime.machine import machine
 from realtime.measure import OUTSTANDING, Driver, Run, measure
 from realtime.peers import PEERS
 from realtime.shares import shares
@@ -72,14 +71,6 @@ def print_shares(contender_type: type[Contender], seconds: float) -> str:
                 contender.close()
     finally:
         driver.close()
-
-
-def machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown processor")
-    return (
-        f"{cpu}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, Linux {platform.release()}"
-    )
 
 
 def arguments() -> argparse.Namespace:
