@@ -26,6 +26,8 @@ from accord.sdk.http import decode_json
 
 if TYPE_CHECKING:
     import polars as pl
+    from psycopg.abc import PQGen
+    from psycopg.pq.abc import PGconn
 
 BLOCK_SIZE_MAX = 32 * 1024 * 1024  # bytes of one batch as the server sends them: bounds memory where rows are long
 _DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
@@ -243,8 +245,36 @@ def messages(connection: sa.Connection, statement: bytes) -> Generator[bytes, No
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     connection.exec_driver_sql("SET LOCAL datestyle = 'ISO'")
     with raw.cursor() as cursor, cursor.copy(statement) as copy:
-        for message in copy:
-            yield bytes(message)
+        received = (
+            raw.pgconn.get_copy_data
+        )  # of what has come already: a wait of psycopg's for each row costs as much again as the row
+        while row := copy.read():
+            yield bytes(row)
+            size, row = received(1)
+            while size > 0:
+                yield bytes(row)
+                size, row = received(1)
+            if size < 0:  # libpq says so once only, so psycopg cannot hear it any more
+                raw.wait(_ended(raw.pgconn))
+                return
+
+
+def _ended(pg: PGconn) -> PQGen[None]:
+    """Behind the last row: that the statement went well. Raises psycopg.Error."""
+    from psycopg.errors import error_from_result
+    from psycopg.pq import ExecStatus
+    from psycopg.waiting import Wait
+
+    while True:
+        while pg.is_busy():
+            while not (yield Wait.R):
+                continue
+            pg.consume_input()
+        result = pg.get_result()
+        if result is None:
+            return
+        if result.status != ExecStatus.COMMAND_OK:
+            raise error_from_result(result)
 
 
 def cut(rows: Iterator[bytes], rows_max: int) -> Generator[Block, None, None]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from accord.engine.bulk.mapping import Mapped
+from accord.engine.bulk.mapping import Mapped, Mapper
 from accord.engine.bulk.overlap import SeenPart
+from accord.engine.bulk.rejects import rejects_of_steps
 from accord.engine.bulk.state import Begun, RunRecord
 from accord.engine.bulk.writing import joined_sums, sum_and_order_of, sum_of
 from accord.journal.operations import Rejected
@@ -23,9 +25,24 @@ from accord.sdk.bulk import LoadMode, Written
 REWRITTEN = (LoadMode.UPSERT, LoadMode.DELETE_MISSING, LoadMode.HISTORY)
 
 
-def begun_of(id: str, number: int, mapped: Mapped, rejects: Sequence[Rejected], part: SeenPart) -> Begun:
-    batch = mapped.read.batch
+class Ready(NamedTuple):
+    """A mapped chunk with what its steps refused, as messages, and the checksums of each portion: without and with the order of rows.
+    ``profile``: of all rows up to its end."""
+
+    mapped: Mapped
+    rejects: list[Rejected]
+    sums: list[tuple[str, str]]
+    profile: bytes = b""
+
+
+def ready_of(mapper: Mapper, mapped: Mapped) -> Ready:
     sums = [(one.staged.checksum, "") if one.staged else sum_and_order_of(one.frame) for one in mapped.portions]
+    return Ready(mapped, rejects_of_steps(mapper, mapped), sums)
+
+
+def begun_of(id: str, number: int, ready: Ready, part: SeenPart) -> Begun:
+    mapped, rejects, sums, _ = ready
+    batch = mapped.read.batch
     return Begun(
         id=id,
         number=number,

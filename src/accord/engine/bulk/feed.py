@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from accord.engine.bulk.begun import Ready, ready_of
 from accord.engine.bulk.book import Book
 from accord.engine.bulk.mapping import Mapped, Mapper
 from accord.engine.bulk.notes import Notes
@@ -29,7 +31,7 @@ from accord.sdk.spread import SpreadSource
 if TYPE_CHECKING:
     from accord.engine.bulk.spark.feed import SparkFeed
 
-AHEAD = 2  # chunks that are read or wait for the mapping, and as many mapped: more only take memory
+AHEAD = 2  # chunks that are read or wait for the mapping; one more is mapped and one made ready: more only take memory
 
 
 class Feed:
@@ -53,13 +55,23 @@ class Feed:
         self._notes = notes
         self._pause = pause
 
-    def here(self, mapper: Mapper, known: Seen) -> AsyncGenerator[Mapped, None]:
+    def here(self, mapper: Mapper, known: Seen) -> AsyncGenerator[Ready, None]:
         """``known``: a copy of its own; it runs ahead of what is written. Raises ReadFailed, BulkFault, Stopped."""
-        return ahead(self._mapped(mapper, ahead(self._read(), AHEAD), known), AHEAD)
+        return self._made_ready(mapper, ahead(self._mapped(mapper, ahead(self._read(), AHEAD), known), 1))
 
-    def spread(self, spark: SparkFeed, targets: Targets) -> AsyncGenerator[Mapped, None]:
+    def spread(self, spark: SparkFeed, targets: Targets, mapper: Mapper) -> AsyncGenerator[Ready, None]:
         """The same chunks, read, mapped and, where a target can take that, written beside it by the processes of a cluster."""
-        return ahead(self._from_spark(spark, targets), AHEAD)
+        return self._made_ready(mapper, ahead(self._from_spark(spark, targets), 1))
+
+    def _made_ready(self, mapper: Mapper, chunks: AsyncGenerator[Mapped, None]) -> AsyncGenerator[Ready, None]:
+        async def each() -> AsyncIterator[Ready]:
+            async with closing(chunks):
+                async for mapped in chunks:
+                    made = asyncio.to_thread(ready_of, mapper, mapped)
+                    profile, ready = await asyncio.gather(self._notes.count(mapped.read), made)
+                    yield ready._replace(profile=profile)
+
+        return ahead(each(), 1)
 
     async def settle_files(self) -> None:
         """Files whose rows are all in targets or rejects may go; once more, where a run was cut off before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -26,14 +27,14 @@ from accord.sdk.shape import Shape
 
 
 class Notes:
-    """``add`` counts a chunk, ``cursor`` is what its checkpoint keeps of it; ``undo`` when the journal could not take the checkpoint."""
+    """``begin`` before each pass. ``kept``: the profile of chunks that have a checkpoint, as JSON."""
 
     def __init__(self, flow: BulkFlow, profile: Profile) -> None:
         self._flow = flow
-        self._kept = profile
         self._seen = Seen()
         self._shapes: Sequence[Shape] = ()
-        self.undo()
+        self.kept = msgspec.json.encode(profile)
+        self.begin()
 
     @classmethod
     async def of(cls, flow: BulkFlow, run: RunRecord, journal: Journal) -> Notes:
@@ -41,17 +42,20 @@ class Notes:
         before = await read_profile(journal, flow.name, run.id)
         return cls(flow, before or Profile(run=run.id, started=run.started, is_whole=run.is_whole))
 
-    def add(self, read: Read) -> None:
-        self._profiler.add(read)
+    def begin(self) -> None:
+        """Forgets chunks that were counted and have no checkpoint."""
+        self._counted = msgspec.json.decode(self.kept, type=Profile)
 
-    def cursor(self) -> Cursor:
-        return cursor_of(profile_cursor(self._flow.name), self._profiler.profile)
+    async def count(self, read: Read) -> bytes:
+        """The profile with this chunk and those counted before it: what its checkpoint keeps. One chunk after another."""
+        return await asyncio.to_thread(self._count, self._counted, read)
 
-    def keep(self) -> None:
-        self._kept = _copied(self._profiler.profile)
+    def _count(self, profile: Profile, read: Read) -> bytes:
+        Profiler(self._flow.source.fields, profile).add(read)
+        return msgspec.json.encode(profile)
 
-    def undo(self) -> None:
-        self._profiler = Profiler(self._flow.source.fields, _copied(self._kept))
+    def cursor(self, profile: bytes) -> Cursor:
+        return Cursor(profile_cursor(self._flow.name), profile)
 
     async def look(self, run: RunRecord, connection: Connection, journal: Journal) -> frozenset[str]:
         """Compares the source's columns with the last run's. The fields to read as null. Raises ReadFailed, BulkFault."""
@@ -66,7 +70,7 @@ class Notes:
 
     async def ended(self, run: RunRecord, journal: Journal) -> list[Cursor]:
         """Compares the run with the last ones; says what it found in the run's record."""
-        new = self._profiler.ended(run.rows)
+        new = Profiler(self._flow.source.fields, msgspec.json.decode(self.kept, type=Profile)).ended(run.rows)
         earlier = [one for one in await read_profiles(journal, self._flow.name) if one.run != run.id]
         run.quality = findings(self._flow.source.quality, new, earlier)
         name = self._flow.name
@@ -78,7 +82,3 @@ class Notes:
             seen = seen_of(self._flow.source, self._seen, self._shapes)
             cursors.append(cursor_of(shape_cursor(name), seen))
         return cursors
-
-
-def _copied(profile: Profile) -> Profile:
-    return msgspec.json.decode(msgspec.json.encode(profile), type=Profile)

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from accord.engine.accept import new_id
+from accord.engine.bulk.begun import Ready
 from accord.engine.bulk.book import Book
 from accord.engine.bulk.feed import Feed
-from accord.engine.bulk.mapping import Mapped, Mapper
+from accord.engine.bulk.mapping import Mapper
 from accord.engine.bulk.notes import Notes
 from accord.engine.bulk.overlap import BulkFault, Seen, since_of
-from accord.engine.bulk.rejects import rejects_of_steps
 from accord.engine.bulk.state import BulkState, RunRecord, WriteCounts, read_state, seen_cursor, typed
 from accord.engine.bulk.targets import Targets
 from accord.engine.bulk.way import Way
@@ -220,50 +220,50 @@ class BulkRun:
             await way.take_up()
         if not run.is_read_out:
             if self._flow.spec.engine == "spark" and self._spark is not None:
-                chunks = feed.spread(self._spark, targets)
+                chunks = feed.spread(self._spark, targets, mapper)
             else:
                 chunks = feed.here(mapper, Seen(self._flow, seen.largest, seen.position(), run.started))
-            await self._load(targets, way, chunks, mapper)
+            await self._load(targets, way, chunks)
             run.is_read_out = True
         if targets.has_begun or targets.are_whole:
             await targets.begin()
             await self._finish(targets)
 
-    async def _load(self, targets: Targets, way: Way, chunks: AsyncGenerator[Mapped, None], mapper: Mapper) -> None:
+    async def _load(self, targets: Targets, way: Way, chunks: AsyncGenerator[Ready, None]) -> None:
         self._ahead_rows, self._ahead_rejected = self.record.rows, self.record.rejected
         try:
             while True:
                 try:
-                    mapped = await self._next(mapper, chunks)
+                    ready = await self._next(chunks)
                 except Exception:
                     await way.settle_all()  # what is on its way is kept, whatever the source holds at the next attempt
                     raise
-                if mapped is None:
+                if ready is None:
                     break
                 await targets.begin()
-                await way.put(mapped)
+                await way.put(ready)
             await way.settle_all()
         finally:
             await way.cancel()
             await chunks.aclose()
 
-    async def _next(self, mapper: Mapper, chunks: AsyncGenerator[Mapped, None]) -> Mapped | None:
+    async def _next(self, chunks: AsyncGenerator[Ready, None]) -> Ready | None:
         """None at the end. Raises Stopped, ReadFailed, BulkFault."""
-        mapped = await anext(chunks, None)
-        if mapped is not None:
+        ready = await anext(chunks, None)
+        if ready is not None:
             if self._stop.is_set():
                 raise Stopped
-            await self._check_rejects(mapper, mapped)
-        return mapped
+            await self._check_rejects(ready)
+        return ready
 
-    async def _check_rejects(self, mapper: Mapper, mapped: Mapped) -> None:
+    async def _check_rejects(self, ready: Ready) -> None:
         """Before the chunk is written: a load that goes wrong stops before it does harm."""
-        self._ahead_rows += mapped.rows
-        self._ahead_rejected += len(mapped.refused)
+        self._ahead_rows += ready.mapped.rows
+        self._ahead_rejected += len(ready.mapped.refused)
         stop = self._stop_after
         if stop is None or not stop.is_passed(self._ahead_rejected, self._ahead_rows):
             return
-        await self._book.bury(await asyncio.to_thread(rejects_of_steps, mapper, mapped))
+        await self._book.bury(ready.rejects)
         what = f"{self._ahead_rejected} of {self._ahead_rows} rows are rejects: more than {stop}."
         mend = "`accord rejects list` shows them. Mend the source and `accord bulk resume`, or resume with --accept-rejects."
         raise BulkFault(what, mend=mend, code="engine.bulk-rejects")

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import msgspec
 
 from accord.engine.accept import new_id
-from accord.engine.bulk.begun import REWRITTEN, begun_of, count, is_given_alike, is_refused_alike, taken_sums
+from accord.engine.bulk.begun import REWRITTEN, Ready, begun_of, count, is_given_alike, is_refused_alike, taken_sums
 from accord.engine.bulk.book import Book
 from accord.engine.bulk.mapping import Mapped, Mapper
 from accord.engine.bulk.notes import Notes
 from accord.engine.bulk.overlap import BulkFault, Seen, SeenPart
-from accord.engine.bulk.rejects import refused_rows, rejects_of_steps, rejects_of_targets
+from accord.engine.bulk.rejects import refused_rows, rejects_of_targets
 from accord.engine.bulk.state import Begun, seen_cursor
 from accord.engine.bulk.targets import Targets
 from accord.flow.bulk.compile import BulkFlow
@@ -28,7 +28,7 @@ from accord.sdk.bulk import LoadMode, Written
 class _UnderWay(NamedTuple):
     """``part``: what the overlap remembers of the chunk."""
 
-    mapped: Mapped
+    ready: Ready
     begun: Begun
     part: SeenPart
     written: asyncio.Task[list[Written]]
@@ -67,6 +67,7 @@ class Way:
         self._seconds = seconds
         self._settled = settled
         self._under_way: deque[_UnderWay] = deque()
+        notes.begin()
 
     async def take_up(self) -> None:
         """Settles chunks that have begun as they were given, the oldest first, as long as every target has them so."""
@@ -77,14 +78,14 @@ class Way:
             if written is None:
                 return
             part = self._seen.part_kept(begun.largest, begun.seen)
-            await self._checkpoint(begun, part, _Taken(written, begun.checksums))
+            await self._checkpoint(begun, part, _Taken(written, begun.checksums), self._notes.kept)
 
-    async def put(self, mapped: Mapped) -> None:
+    async def put(self, ready: Ready) -> None:
         """The chunk is on its way when this returns. Waits while targets have as many as they take at once."""
-        part = self._seen.part_of(mapped.read)
-        begun = await self._note(mapped, part)
-        task = asyncio.create_task(self._targets.write(begun, mapped))
-        self._under_way.append(_UnderWay(mapped, begun, part, task))
+        part = self._seen.part_of(ready.mapped.read)
+        begun = await self._note(ready, part)
+        written = asyncio.create_task(self._targets.write(begun, ready.mapped))
+        self._under_way.append(_UnderWay(ready, begun, part, written))
         if len(self._under_way) >= self._targets.at_once:
             await self._settle()
 
@@ -98,14 +99,13 @@ class Way:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _note(self, mapped: Mapped, part: SeenPart) -> Begun:
+    async def _note(self, ready: Ready, part: SeenPart) -> Begun:
         """The chunk is in the journal, with what its steps refused, before a target hears of it. Raises BulkFault when it is another than
         the one that targets may have."""
         state, place = self._book.state, len(self._under_way)
         before, behind = state.begun, []
         number = self._under_way[-1].begun.number + 1 if self._under_way else self._book.run.chunk
-        rejects = await asyncio.to_thread(rejects_of_steps, self._mapper, mapped)
-        begun = await asyncio.to_thread(begun_of, new_id(), number, mapped, rejects, part)
+        begun = begun_of(new_id(), number, ready, part)
         if place < len(before):
             was = before[place]
             if is_given_alike(was, begun) and (was.orders == begun.orders or not await self._targets.heed_order(was)):
@@ -116,7 +116,7 @@ class Way:
                 begun = msgspec.structs.replace(begun, number=await self._number_anew(before[place:]))
         state.begun = [*before[:place], begun, *behind]
         try:
-            await self._book.bury(rejects)
+            await self._book.bury(ready.rejects)
         except BaseException:
             state.begun = before
             raise
@@ -142,21 +142,20 @@ class Way:
 
     async def _settle(self) -> None:
         """The oldest chunk: when every target has it, its checkpoint."""
-        mapped, begun, part, task = self._under_way[0]
+        (mapped, _, _, profile), begun, part, task = self._under_way[0]
         written = await task
         self._under_way.popleft()
         taken = _Taken(written, begun.checksums)
         if any(one.rejects for one in written):
             taken = await asyncio.to_thread(self._with_rejects, mapped, begun, written)
-        await asyncio.to_thread(self._notes.add, mapped.read)
-        await self._checkpoint(begun, part, taken)
+        await self._checkpoint(begun, part, taken, profile)
 
     def _with_rejects(self, mapped: Mapped, begun: Begun, written: Sequence[Written]) -> _Taken:
         refused = refused_rows(mapped, written)
         rejects = rejects_of_targets(self._mapper, mapped, refused)
         return _Taken(written, taken_sums(begun, mapped, written), rejects, len(refused))
 
-    async def _checkpoint(self, begun: Begun, part: SeenPart, taken: _Taken) -> None:
+    async def _checkpoint(self, begun: Begun, part: SeenPart, taken: _Taken, profile: bytes) -> None:
         run, state = self._book.run, self._book.state
         self._seen.add(part)
         before, begun_before = run.copied(), state.begun
@@ -169,17 +168,16 @@ class Way:
         run.cursor = msgspec.to_builtins(self._seen.largest)
         run.seconds = self._seconds()
         state.begun = begun_before[1:]
-        cursors = [self._notes.cursor()]
+        cursors = [self._notes.cursor(profile)]
         if self._seen.is_needed:
             cursors.append(Cursor(seen_cursor(self._flow.name), self._seen.position()))
         try:
             crash_point("bulk.before-checkpoint")
             await self._book.bury(taken.rejects, cursors)
         except BaseException:
-            self._notes.undo()
             run.restore(before)  # what the journal does not have did not happen: the next pass takes the chunk up again
             state.begun = begun_before
             raise
-        self._notes.keep()
+        self._notes.kept = profile
         crash_point("bulk.after-checkpoint")
         await self._settled()

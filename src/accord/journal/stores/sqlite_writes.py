@@ -1,6 +1,6 @@
 """Applies operations inside one open transaction; ``sqlite.py`` opens and commits it.
 
-Bodies and results are queued and written with one ``executemany`` at the end, or before an operation that reads them;
+Bodies, results and letters are queued and written with one ``executemany`` at the end, or before an operation that reads them;
 so are cursors and cross-references, which no operation reads. Counter changes are summed and written once per transaction.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -27,6 +27,7 @@ from accord.journal.operations import (
     MarkSeen,
     Move,
     Prune,
+    Rejected,
     ReleaseDue,
     ReleaseHeld,
     Replay,
@@ -53,9 +54,8 @@ _INSERT_STEP_MARK = "INSERT INTO marks (digest, seq, at, version) VALUES (?, ?, 
 _RENEW_MARK = "UPDATE marks SET seq = ?, at = ?, version = ? WHERE digest = ?"
 _INSERT_MESSAGE = """INSERT INTO messages (seq, id, flow, key, state, is_head, accepted_at) VALUES (?1, ?2, ?3, ?4, 0,
     NOT EXISTS (SELECT 1 FROM messages WHERE state < 10 AND flow = ?3 AND key = ?4), ?5) ON CONFLICT DO NOTHING"""
-_INSERT_DEAD = """INSERT INTO messages (seq, id, flow, key, state, is_head, accepted_at) VALUES (?, ?, ?, ?, 11, 0, ?)
-    ON CONFLICT DO NOTHING"""
-_SETTLE_BORN = "UPDATE messages SET settled_at = ?, parts = ? WHERE seq = ?"
+_INSERT_DEAD = """INSERT INTO messages (seq, id, flow, key, state, is_head, accepted_at, settled_at, parts)
+    VALUES (?, ?, ?, ?, 11, 0, ?, ?, ?) ON CONFLICT DO NOTHING"""
 _INSERT_LETTER = "INSERT OR REPLACE INTO dead (seq, flow, at, letter) VALUES (?, ?, ?, ?)"
 _INSERT_CONTENT = "INSERT INTO contents (seq, message) VALUES (?, ?)"
 _INSERT_RESULTS = "INSERT INTO results (seq, part, value) VALUES (?, ?, ?)"
@@ -109,6 +109,7 @@ class Writes:
         self._leases = leases
         self._contents: list[tuple[int, bytes]] = []
         self._results: list[tuple[int, int, bytes]] = []
+        self._letters: list[tuple[int, str, int, bytes]] = []
         self._references: list[tuple[str, str, str, str]] = []
         self._cursors: dict[str, bytes] = {}
         self._counts: defaultdict[tuple[str, int, str], int] = defaultdict(int)
@@ -137,6 +138,7 @@ class Writes:
         self._next_seq = self._committed_next_seq
         self._contents.clear()
         self._results.clear()
+        self._letters.clear()
         self._references.clear()
         self._cursors.clear()
         self._counts.clear()
@@ -183,6 +185,9 @@ class Writes:
         if self._results:
             self._db.executemany(_INSERT_RESULTS, self._results)
             self._results.clear()
+        if self._letters:
+            self._db.executemany(_INSERT_LETTER, self._letters)
+            self._letters.clear()
 
     def _is_own(self, flow: str, key: str) -> bool:
         return is_in(self.parts, part_of(flow, key))
@@ -202,20 +207,50 @@ class Writes:
         return accepted
 
     def _bury_born(self, operation: Bury) -> Accepted:
-        found = []
-        for one in operation.rejected:
-            accepted = self._admit(one.message, _INSERT_DEAD)
-            if not accepted.is_duplicate:
-                self._execute(_SETTLE_BORN, (self._now_us, 1 if one.results else 0, accepted.seq))
-                self._execute(_INSERT_LETTER, (accepted.seq, one.message.flow, self._now_us, encode(one.dead)))
-                if one.results:
-                    self._results.append((accepted.seq, 1, encode({r.path: r.value for r in one.results})))
-                self._counts[one.message.flow, _DEAD, ""] += 1
-            found.append(accepted)
+        rejected = operation.rejected
+        fresh = self._bury_fresh(rejected) if rejected else []
+        accepted = fresh or [self._bury_one(one) for one in rejected]
         self._save(operation.cursors)
-        return Accepted(tuple(found))
+        return Accepted(tuple(accepted))
 
-    def _admit(self, message: Message, insert: str) -> AcceptedOne:
+    def _bury_fresh(self, rejected: Sequence[Rejected]) -> list[AcceptedOne]:
+        """All of them at once, where the journal knows none of their events and ids; else it is left as it was, and the list is empty."""
+        seqs = range(self._next_seq, self._next_seq + len(rejected))
+        marks, messages = [], []
+        for seq, one in zip(seqs, rejected, strict=True):
+            message, at = one.message, to_us(one.message.time)
+            messages.append((seq, message.id, message.flow, message.key, at, self._now_us, 1 if one.results else 0))
+            if message.event_id:
+                marks.append((mark_digest("event", message.flow, message.source, message.event_id), seq, at))
+        self._execute("SAVEPOINT fresh")
+        is_known = any(
+            rows and self._db.executemany(insert, rows).rowcount < len(rows)
+            for insert, rows in ((_INSERT_MARK, sorted(marks)), (_INSERT_DEAD, messages))
+        )
+        if is_known:
+            self._execute("ROLLBACK TO fresh")
+        self._execute("RELEASE fresh")
+        if is_known:
+            return []
+        self._next_seq += len(rejected)
+        for seq, one in zip(seqs, rejected, strict=True):
+            self._contents.append((seq, encode(one.message)))
+            self._bury_letter(seq, one)
+        return [AcceptedOne(seq) for seq in seqs]
+
+    def _bury_one(self, one: Rejected) -> AcceptedOne:
+        accepted = self._admit(one.message, _INSERT_DEAD, (self._now_us, 1 if one.results else 0))
+        if not accepted.is_duplicate:
+            self._bury_letter(accepted.seq, one)
+        return accepted
+
+    def _bury_letter(self, seq: int, one: Rejected) -> None:
+        self._letters.append((seq, one.message.flow, self._now_us, encode(one.dead)))
+        if one.results:
+            self._results.append((seq, 1, encode({r.path: r.value for r in one.results})))
+        self._counts[one.message.flow, _DEAD, ""] += 1
+
+    def _admit(self, message: Message, insert: str, more: tuple[int, ...] = ()) -> AcceptedOne:
         seq = self._next_seq
         accepted_at = to_us(message.time)
         digest = b""
@@ -223,7 +258,7 @@ class Writes:
             digest = mark_digest("event", message.flow, message.source, message.event_id)
             if self._execute(_INSERT_MARK, (digest, seq, accepted_at)).rowcount == 0:
                 return AcceptedOne(self._seq_of_mark(digest), True)
-        row = (seq, message.id, message.flow, message.key, accepted_at)
+        row = (seq, message.id, message.flow, message.key, accepted_at, *more)
         if self._execute(insert, row).rowcount == 0:
             first = int(self._execute("SELECT seq FROM messages WHERE id = ?", (message.id,)).fetchone()[0])
             if digest:
@@ -297,7 +332,7 @@ class Writes:
 
     def _bury(self, seq: int, flow: str, operation: Settle) -> None:
         letter = operation.dead or DeadLetter(step="", code="journal.no-letter", reason=operation.reason)
-        self._execute(_INSERT_LETTER, (seq, flow, self._now_us, encode(letter)))
+        self._letters.append((seq, flow, self._now_us, encode(letter)))
 
     def _move(self, operation: Move) -> bool:
         row = self._execute("SELECT attempts, in_doubt FROM messages WHERE seq = ?", (operation.seq,)).fetchone()
