@@ -203,7 +203,7 @@ async def _run_here(
     if bulk is None:
         mend = did_you_mean(flow, project.bulk_flows) or "A bulk flow has `read:`."
         raise AccordError(f"There is no bulk flow '{flow}'.", mend=mend, code="engine.bulk-asked")
-    engine = engine_of(project, observer=Observer(level=Level.ERROR))
+    engine = engine_of(project, observer=Observer(level=Level.ERROR), is_brief=True)
     try:
         await engine.open_journal()
         await engine.connect({bulk.source.system, *(write.entity.system for write in bulk.writes)})

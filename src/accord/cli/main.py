@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import os
@@ -42,6 +43,10 @@ COMMANDS = {
 }
 
 COLLECT_AFTER = 20_000  # allocations; the default of 700 costs a tenth of a command's start and a twentieth of an engine's throughput
+M_ARENA_MAX, ARENAS = (
+    -8,
+    2,
+)  # of mallopt(3): by default glibc lets threads spread what they free over eight heaps a core
 EXIT_STOPPED = 130  # what a shell gives for Ctrl-C
 
 
@@ -90,7 +95,7 @@ def accord() -> None:
 
 def main() -> None:
     """Entry point. What a person can mend is told in a sentence; a traceback is a defect of Accord."""
-    gc.set_threshold(COLLECT_AFTER, 20, 50)
+    _calm_memory()
     try:
         accord.main(prog_name="accord", standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -116,6 +121,12 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(str(AccordError(f"{where}{error.strerror or error}.", code="cli.system")), err=True)
         sys.exit(1)
+
+
+def _calm_memory() -> None:
+    gc.set_threshold(COLLECT_AFTER, 20, 50)
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_ARENA_MAX, ARENAS)
 
 
 def counted(number: int, noun: str) -> str:

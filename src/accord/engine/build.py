@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from accord.journal.stores.jetstream_log import LogSettings
 
 STATE_FOLDER = ".accord"
+BRIEF_CACHE_BYTES = 8 * 1024 * 1024  # of a journal that one command opens: it has no use for what it read long ago
 
 
 def engine_of(
@@ -33,16 +34,17 @@ def engine_of(
     address: str = "",
     may_stand_by: bool = False,
     is_member: bool = False,
+    is_brief: bool = False,
 ) -> Engine:
     """``address`` (host:port) takes the place of the declared one. ``may_stand_by``: where another engine has a journal that can be
     taken over, the start waits for that instead of failing. ``is_member``: joins the others on a journal that is declared to be
-    shared; else it is alone on it."""
+    shared; else it is alone on it. ``is_brief``: for one command, whose memory stays small."""
     observer = observer or Observer()
     spec = project.environment.spec
     if is_member and spec.members is not None:
         settings = settings_of(project, address, member=member_of(spec.members))
         return Engine(project, settings, _shared_store_of(spec), observer=observer)
-    store = store_of(project, spec, observer, may_stand_by=may_stand_by)
+    store = store_of(project, spec, observer, may_stand_by=may_stand_by, is_brief=is_brief)
     settings = settings_of(project, address, may_stand_by=may_stand_by and spec.store.kind == "jetstream")
     return Engine(project, settings, store, observer=observer)
 
@@ -94,7 +96,12 @@ def member_of(spec: MembersSpec) -> MemberSettings:
 
 
 def store_of(
-    project: Project, spec: EnvironmentSpec, observer: Observer | None = None, *, may_stand_by: bool = False
+    project: Project,
+    spec: EnvironmentSpec,
+    observer: Observer | None = None,
+    *,
+    may_stand_by: bool = False,
+    is_brief: bool = False,
 ) -> Store | AsyncStore:
     """Raises JournalError ``journal.extra`` when what the kind of store needs is not installed."""
     if spec.store.kind == "memory":
@@ -105,7 +112,7 @@ def store_of(
         return _jetstream_of(project, spec, observer or Observer(), may_stand_by=may_stand_by)
     path = project.folder / spec.store.path
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return SqliteStore(path)
+    return SqliteStore(path, cache_bytes=BRIEF_CACHE_BYTES) if is_brief else SqliteStore(path)
 
 
 def _postgresql_of(spec: EnvironmentSpec) -> AsyncStore:
