@@ -356,6 +356,22 @@ class JournalSuite:
         (lease,) = store.lease("f", 0, 10)
         assert (lease.seq, lease.results) == (2, {"a": b"1"})
 
+    def test_many_are_born_dead_at_once_and_can_be_replayed_at_once(self, store: Store, clock: Clock) -> None:
+        result = (StepResult("a", b"1"),)
+        rejected = [
+            Rejected(message(n, event_id=f"e{n}"), letter(f"row {n}"), result if n % 2 else ()) for n in range(1, 31)
+        ]
+        bury = Bury(tuple(rejected), (Cursor("bulk", b"1"),))
+        found, is_replayed, is_discarded = store.commit([bury, Replay(3), Discard(4, "a test")])
+        assert [(one.seq, one.is_duplicate) for one in found.messages] == [(n, False) for n in range(1, 31)]
+        assert (is_replayed, is_discarded) == (True, True)
+        assert [one.dead.reason for one in store.dead_letters(limit=50)] == [f"row {n}" for n in (1, 2, *range(5, 31))]
+        assert store.counts()["f", "dead"] == 28
+        (lease,) = store.lease("f", 0, 10)
+        assert (lease.seq, lease.results) == (3, {"a": b"1"})
+        again = store.commit([Bury((*rejected[:3], Rejected(message(31, event_id="e31"), letter())), ())])[0].messages
+        assert [(one.seq, one.is_duplicate) for one in again] == [(1, True), (2, True), (3, True), (31, False)]
+
     def test_a_dead_letter_is_listed_replayed_and_discarded(self, store: Store, clock: Clock) -> None:
         accept(store, message(1), message(2, flow="g"))
         clock.advance(5)

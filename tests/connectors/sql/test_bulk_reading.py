@@ -7,12 +7,13 @@ import datetime as dt
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from tests.connectors.sql.databases import TestDatabase, fresh
 from tests.servers import Server
 
-from accord.connectors.sql.bulk_postgresql import Copy
+from accord.connectors.sql.bulk_postgresql import Copy, messages
 from accord.record import Entity
 from accord.record import types as t
 from accord.record.batch import Batch
@@ -191,5 +192,25 @@ def test_products_go_by_copy(postgres: Server, tmp_path: Any) -> None:
                     plan = connection._plan(live, database.entity(name))  # type: ignore[attr-defined]
                     assert Copy(live, plan, BulkRead(), "UTC").is_columnar() is wanted
                     assert isinstance(live, sa.Connection)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.server
+def test_a_copy_that_fails_behind_some_rows_says_so_and_leaves_its_connection_well(
+    postgres: Server, tmp_path: Any
+) -> None:
+    async def scene() -> None:
+        async with fresh("postgresql", tmp_path, postgres).open() as connection:
+            with connection.database.engine.connect() as live:  # type: ignore[attr-defined]
+                rows = messages(live, b"COPY (SELECT 1 / (50000 - i) FROM generate_series(1, 60000) i) TO STDOUT")
+                assert next(rows) == b"0\n"
+                with pytest.raises(psycopg.errors.DivisionByZero):
+                    assert sum(1 for _ in rows) < 50_000
+                live.rollback()
+                whole = messages(live, b"COPY (SELECT i FROM generate_series(1, 60000) i) TO STDOUT")
+                assert list(whole) == [b"%d\n" % i for i in range(1, 60001)]
+                assert list(messages(live, b"COPY (SELECT 1 WHERE false) TO STDOUT")) == []
+                assert live.exec_driver_sql("SELECT 1").scalar_one() == 1
 
     asyncio.run(scene())

@@ -27,7 +27,7 @@ from accord.sdk.http import decode_json
 if TYPE_CHECKING:
     import polars as pl
     from psycopg.abc import PQGen
-    from psycopg.pq.abc import PGconn
+    from psycopg.pq.abc import PGconn, PGresult
 
 BLOCK_SIZE_MAX = 32 * 1024 * 1024  # bytes of one batch as the server sends them: bounds memory where rows are long
 _DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
@@ -265,6 +265,7 @@ def _ended(pg: PGconn) -> PQGen[None]:
     from psycopg.pq import ExecStatus
     from psycopg.waiting import Wait
 
+    results: list[PGresult] = []
     while True:
         while pg.is_busy():
             while not (yield Wait.R):
@@ -272,7 +273,9 @@ def _ended(pg: PGconn) -> PQGen[None]:
             pg.consume_input()
         result = pg.get_result()
         if result is None:
-            return
+            break
+        results.append(result)
+    for result in results:
         if result.status != ExecStatus.COMMAND_OK:
             raise error_from_result(result)
 

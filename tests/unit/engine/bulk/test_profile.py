@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from pathlib import Path
 
 import msgspec
 import polars as pl
@@ -13,12 +14,14 @@ from accord.engine.build import engine_of
 from accord.engine.bulk.profile import HASHES_KEPT, Profile, Profiler
 from accord.engine.bulk.quality import findings, read_profiles
 from accord.engine.bulk.reading import Read
+from accord.engine.bulk.targets import Targets
 from accord.project import load_project
-from accord.record import Field
+from accord.record import Field, Retry
 from accord.record import types as t
 from accord.record.batch import Batch, OddRow
 from accord.record.columns import schema_of
 from accord.record.watch import Quality
+from accord.sdk.connector import LoadFailed
 
 FIELDS = {
     "id": Field(type=t.Integer()),
@@ -129,14 +132,7 @@ def test_a_run_keeps_its_profile_and_says_what_is_different(tmp_path):
     assert run(folder).record.quality[0] == "5 rows were read, usual are 35 (volume: 50%)"
 
 
-def test_a_run_that_is_taken_up_counts_every_row_once(tmp_path):
-    folder = make(tmp_path, NIGHTLY.replace("steps:", "stop_after: 1\nsteps:"))
-    put_orders(folder, [(n, "x", -1 if n in (15, 16) else n) for n in range(1, 36)])
-    first = run(folder).record
-    assert (first.state, first.rows) == ("failed", 10)
-    second = run(folder, accept=True).record
-    assert (second.state, second.rows, second.id) == ("done", 35, first.id)
-
+def kept_of(folder: Path) -> list[Profile]:
     async def kept() -> list[Profile]:
         engine = engine_of(load_project(folder))
         try:
@@ -145,6 +141,34 @@ def test_a_run_that_is_taken_up_counts_every_row_once(tmp_path):
         finally:
             await engine.stop()
 
-    (profile,) = asyncio.run(kept())
+    return asyncio.run(kept())
+
+
+def test_a_run_that_is_taken_up_counts_every_row_once(tmp_path):
+    folder = make(tmp_path, NIGHTLY.replace("steps:", "stop_after: 1\nsteps:"))
+    put_orders(folder, [(n, "x", -1 if n in (15, 16) else n) for n in range(1, 36)])
+    first = run(folder).record
+    assert (first.state, first.rows) == ("failed", 10)
+    second = run(folder, accept=True).record
+    assert (second.state, second.rows, second.id) == ("done", 35, first.id)
+
+    (profile,) = kept_of(folder)
     assert (profile.run, profile.rows, profile.read) == (first.id, 35, 35)
     assert (profile.fields["total"].values["-1"], profile.fields["id"].distinct) == (2, 35)
+
+
+def test_a_chunk_that_is_read_again_since_its_target_was_away_is_counted_once(tmp_path, monkeypatch):
+    folder = make(tmp_path, NIGHTLY)
+    put_orders(folder, [(n, "x", n) for n in range(1, 36)])
+    write, written = Targets.write, []
+
+    async def away_once(self, begun, mapped):
+        written.append(begun.number)
+        if len(written) == 2:
+            raise LoadFailed(Retry("it is away"))
+        return await write(self, begun, mapped)
+
+    monkeypatch.setattr(Targets, "write", away_once)
+    assert (run(folder).record.state, written) == ("done", [0, 1, 1, 2, 3])
+    (profile,) = kept_of(folder)
+    assert (profile.rows, profile.read, sum(profile.fields["name"].values.values())) == (35, 35, 35)
