@@ -17,14 +17,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from accord.connectors.files.bulk_cells import Cells
-from accord.connectors.files.bulk_lines import Block, Lines
+from accord.connectors.files.bulk_lines import UTF8, Block, Lines, is_utf8
 from accord.connectors.files.rows import CsvReader, Mark
 from accord.record.batch import OddRow
 
 if TYPE_CHECKING:
     import polars as pl
 
-_CONTROL = bytes(c for c in range(32) if c not in b"\t\n")
+_CONTROL = [bytes([c]) for c in range(32) if c not in b"\t\n"]
 _SPLITTER = "\x01"  # stands in no line that is split by it
 _SINGLE_BYTE = re.compile(r"utf-8|ascii|latin|iso8859|cp125[0-8]|cp437|cp850|cp852|koi8")
 
@@ -35,11 +35,10 @@ class CsvBlocks:
         self.converter, self.extra = reader.converter, reader.extra
         self.fields, self.start = reader.header(file, Mark())
         self.cells = Cells(self.converter, as_written)
-        encoding = codecs.lookup(reader.encoding).name
-        self.is_utf8 = encoding in ("utf-8", "ascii")
+        self.encoding = codecs.lookup(reader.encoding).name
         self.is_columnar = (
             bool(self.fields)
-            and bool(_SINGLE_BYTE.match(encoding))
+            and bool(_SINGLE_BYTE.match(self.encoding))
             and self.extra.delimiter.isascii()
             and self.extra.quote.isascii()
             and (self.extra.delimiter == "\t" or self.extra.delimiter >= " ")
@@ -49,16 +48,16 @@ class CsvBlocks:
     def read(self, mark: Mark, rows: int) -> Block:
         """Up to ``rows`` lines from ``mark`` on."""
         mark = mark if mark.offset else self.start
-        raw, is_end = self.lines.read(mark.offset, rows)
+        raw, count, is_end = self.lines.read(mark.offset, rows)
         text = self._normal(raw, mark) if raw and self.is_columnar else None
         if text is None:
             texts = self._texts(raw, mark)
             return self._careful(raw, texts, None, mark, is_end)
-        if not (self.extra.quote and self.extra.quote.encode() in text) and self._is_even(text):
+        if not (self.extra.quote and self.extra.quote.encode() in text) and self._is_even(text, count):
             table = self._table(text)
             if table is not None:
                 return self._typed(table, None, [], Mark(mark.offset + len(raw), mark.number + table.height), is_end)
-        lines = self._split(text)
+        lines = self._split(text, count)
         table = self._whole(text, lines)
         if table is not None:
             return self._typed(table, None, [], Mark(mark.offset + len(raw), mark.number + table.height), is_end)
@@ -72,26 +71,25 @@ class CsvBlocks:
             return None
         if b"\r" in raw:
             raw = raw.replace(b"\r\n", b"\n").removesuffix(b"\r")
-        if len(raw.translate(None, _CONTROL)) != len(raw):
+        if any(control in raw for control in _CONTROL):
             return None
-        if self.is_utf8 and raw.isascii():
-            return raw
+        if self.encoding in UTF8:
+            return raw if is_utf8(raw, self.encoding) else None
         try:
-            text = raw.decode(self.reader.encoding)
+            return raw.decode(self.encoding).encode()
         except UnicodeError:
             return None
-        return raw if self.is_utf8 else text.encode()
 
     def _lines_are_short(self, raw: bytes) -> bool:
         """Whether no line can reach ``size_max``: every window of half of it has a line end."""
         half = max(1, self.reader.size_max // 2)
         return all(raw.find(b"\n", at, at + half) >= 0 for at in range(0, len(raw) - half, half))
 
-    def _is_even(self, text: bytes) -> bool:
-        """Whether lines without quotes can all have the right number of cells; a longer one makes ``_table`` refuse."""
-        if b"\n\n" in text or text.startswith(b"\n") or not text:
+    def _is_even(self, text: bytes, count: int) -> bool:
+        """Whether lines without quotes can all have the right number of cells; a longer one makes ``_table`` refuse, so none is shorter
+        or empty."""
+        if len(self.fields) == 1 and (b"\n\n" in text or text.startswith(b"\n")):
             return False
-        count = text.count(b"\n") + (not text.endswith(b"\n"))
         return text.count(self.extra.delimiter.encode()) == count * (len(self.fields) - 1)
 
     def _table(self, text: bytes) -> pl.DataFrame | None:
@@ -102,7 +100,7 @@ class CsvBlocks:
         """All lines at once where those with quotes keep to the pattern and the others have, together, the cells they need: a longer
         one makes ``_table`` refuse, so none is shorter. None when that is not so."""
         extra = self.extra
-        if not extra.quote or len(self.fields) == 1 or b"\n\n" in text or text.startswith(b"\n"):
+        if not extra.quote or len(self.fields) == 1:
             return None
         quoted = lines.filter(lines.str.contains(extra.quote, literal=True))
         if not quoted.str.contains(self._pattern).all():
@@ -115,10 +113,9 @@ class CsvBlocks:
         table = self._table(text)
         return table if table is not None and table.height == len(lines) else None
 
-    def _split(self, text: bytes) -> pl.Series:
+    def _split(self, text: bytes, count: int) -> pl.Series:
         import polars as pl
 
-        count = text.count(b"\n") + (not text.endswith(b"\n"))
         lines = _columns(text, _SPLITTER, None, 1)
         if lines is None or lines.height != count:
             parts = text.decode().split("\n")

@@ -6,7 +6,7 @@ import codecs
 import io
 from typing import BinaryIO
 
-from accord.connectors.files.bulk_lines import Block, Lines
+from accord.connectors.files.bulk_lines import UTF8, Block, Lines, is_utf8
 from accord.connectors.files.rows import JsonLinesReader, Mark, Row, json_row, malformed, texts
 from accord.record.batch import OddRow
 from accord.sdk.json_frames import JsonFramer
@@ -20,13 +20,13 @@ class JsonLinesBlocks:
         self.reader, self.converter = reader, reader.converter
         self.lines = Lines(file)
         self.framer = JsonFramer(self.converter.fields, self.converter.names, as_written)
-        self.is_utf8 = codecs.lookup(reader.encoding).name in ("utf-8", "ascii")
+        self.encoding = codecs.lookup(reader.encoding).name
 
     def read(self, mark: Mark, rows: int) -> Block:
         """Up to ``rows`` lines from ``mark`` on."""
         import polars as pl
 
-        raw, is_end = self.lines.read(mark.offset, rows)
+        raw, _, is_end = self.lines.read(mark.offset, rows)
         lines = raw.split(b"\n")
         if lines and mark.offset == 0:
             lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
@@ -49,16 +49,12 @@ class JsonLinesBlocks:
 
     def _utf8(self, raw: bytes, lines: list[bytes]) -> list[bytes]:
         """The lines as UTF-8, checked here: a decoder that skips over parts would not notice. Too long ones are broken."""
-        size_max, encoding = self.reader.size_max, self.reader.encoding
+        size_max = self.reader.size_max
         if len(raw) >= size_max:
             lines = [line if len(line) + 1 < size_max else _BROKEN for line in lines]
-        if self.is_utf8:
-            try:
-                raw.decode(encoding)
-                return lines
-            except UnicodeDecodeError:
-                pass
-        return [_transcoded(line, encoding) for line in lines]
+        if self.encoding in UTF8 and is_utf8(raw, self.encoding):
+            return lines
+        return [_transcoded(line, self.encoding) for line in lines]
 
     def _row(self, line: bytes, number: int) -> Row | None:
         """As the reader of rows gives it; None for a line it passes over."""
