@@ -39,11 +39,11 @@ def tree(root: int) -> list[int]:
     while open_:
         pid = open_.pop()
         found.append(pid)
-        for task in Path(f"/proc/{pid}/task").glob("*/children"):
-            try:
+        try:
+            for task in Path(f"/proc/{pid}/task").glob("*/children"):
                 open_ += map(int, task.read_text().split())
-            except OSError:
-                continue
+        except OSError:  # it has just ended
+            continue
     return found
 
 

@@ -43,10 +43,8 @@ COMMANDS = {
 }
 
 COLLECT_AFTER = 20_000  # allocations; the default of 700 costs a tenth of a command's start and a twentieth of an engine's throughput
-M_ARENA_MAX, ARENAS = (
-    -8,
-    2,
-)  # of mallopt(3): by default glibc lets threads spread what they free over eight heaps a core
+M_ARENA_MAX = -8  # of mallopt(3)
+ARENAS = 2  # heaps of C; by default glibc lets threads spread what they free over eight a core
 EXIT_STOPPED = 130  # what a shell gives for Ctrl-C
 
 

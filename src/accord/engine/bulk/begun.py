@@ -32,12 +32,12 @@ class Ready(NamedTuple):
     mapped: Mapped
     rejects: list[Rejected]
     sums: list[tuple[str, str]]
-    profile: bytes = b""
+    profile: bytes
 
 
-def ready_of(mapper: Mapper, mapped: Mapped) -> Ready:
+def rejects_and_sums(mapper: Mapper, mapped: Mapped) -> tuple[list[Rejected], list[tuple[str, str]]]:
     sums = [(one.staged.checksum, "") if one.staged else sum_and_order_of(one.frame) for one in mapped.portions]
-    return Ready(mapped, rejects_of_steps(mapper, mapped), sums)
+    return rejects_of_steps(mapper, mapped), sums
 
 
 def begun_of(id: str, number: int, ready: Ready, part: SeenPart) -> Begun:

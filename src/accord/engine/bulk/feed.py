@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from accord.engine.bulk.begun import Ready, ready_of
+from accord.engine.bulk.begun import Ready, rejects_and_sums
 from accord.engine.bulk.book import Book
 from accord.engine.bulk.mapping import Mapped, Mapper
 from accord.engine.bulk.notes import Notes
@@ -67,9 +67,9 @@ class Feed:
         async def each() -> AsyncIterator[Ready]:
             async with closing(chunks):
                 async for mapped in chunks:
-                    made = asyncio.to_thread(ready_of, mapper, mapped)
-                    profile, ready = await asyncio.gather(self._notes.count(mapped.read), made)
-                    yield ready._replace(profile=profile)
+                    noted = asyncio.to_thread(rejects_and_sums, mapper, mapped)
+                    profile, (rejects, sums) = await asyncio.gather(self._notes.count(mapped.read), noted)
+                    yield Ready(mapped, rejects, sums, profile)
 
         return ahead(each(), 1)
 
