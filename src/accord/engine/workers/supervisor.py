@@ -167,7 +167,11 @@ class Supervisor:
         """The journal is open (a byte), or the writer has ended (which its end tells)."""
         if self._control is None:
             return
-        if not self._control.recv(1):
+        try:
+            told = self._control.recv(1)
+        except ConnectionResetError:  # it was killed before it had read what it was sent
+            told = b""
+        if not told:
             self._selector.unregister(self._control)
             self._control.close()
             self._control = None

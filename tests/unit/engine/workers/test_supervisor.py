@@ -171,3 +171,15 @@ def test_a_journal_in_use_is_told_and_no_worker_starts(tmp_path: Path) -> None:
     assert "[journal.locked]" in log
     assert "Traceback" not in log
     assert list(tmp_path.glob("*.told")) == []
+
+
+def test_a_hub_that_is_killed_before_it_has_read_what_it_was_sent_is_started_again(tmp_path: Path) -> None:
+    program = PROGRAM.with_name("deaf_writer_project.py")
+    with subprocess.Popen([sys.executable, program, str(tmp_path)], stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "second").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+    assert ((tmp_path / "second").exists(), process.returncode) == (True, 0), log
+    assert '"event":"writer.ended","status":-9' in log
