@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, TypeVar
+
+from accord.settings.folder_lock import locked
 
 T = TypeVar("T")
 
@@ -42,7 +43,8 @@ class SideFile:
             return work(db)
 
     def _open(self) -> sqlite3.Connection:
-        with _one_at_a_time(self.path.parent):
+        # Of two that turn a new file to WAL at once SQLite tells one "database is locked", without waiting.
+        with locked(self.path.parent):
             _create(self.path)
             db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
             try:
@@ -72,17 +74,6 @@ class SideFile:
         if self._db is not None:
             self._db.close()
             self._db = None
-
-
-@contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Of two that turn a new file to WAL at once one is told "database is locked" at once: SQLite does not wait there."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _create(path: Path) -> None:

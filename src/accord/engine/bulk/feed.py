@@ -1,4 +1,4 @@
-"""The source of one pass as mapped chunks: read by this engine or by the processes of a cluster, from the checkpoint on."""
+"""The source of one pass as chunks mapped and made ready: read by this engine or by processes of a cluster, from the checkpoint on."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from accord.errors import Faults, SettingsError
 from accord.settings.decode import decode
+from accord.settings.folder_lock import locked
 from accord.settings.node import read_yaml
 from accord.settings.secrets.keys import Key, KeyFile, write_durably
 from accord.settings.secrets.provider import checked_name, checked_value
@@ -175,16 +175,7 @@ def _bound_to(name: str) -> bytes:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One writer at a time: two commands at once must not lose each other's secret. The folder itself carries the lock."""
-    if os.name == "nt":
-        yield
-        return
-    import fcntl
-
+    """One writer at a time: two commands at once must not lose each other's secret."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locked(folder):
         yield
-    finally:
-        os.close(descriptor)
